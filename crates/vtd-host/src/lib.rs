@@ -1,0 +1,34 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+#[cfg(feature = "std")]
+mod call;
+mod capabilities;
+pub mod conformance;
+mod device;
+mod error;
+#[cfg(feature = "std")]
+mod failing;
+mod host;
+mod invalidation;
+mod mapping;
+#[cfg(feature = "std")]
+mod model;
+
+#[cfg(feature = "std")]
+pub use call::HostCall;
+pub use capabilities::HostCapabilities;
+pub use device::HostDevice;
+pub use error::{HostError, HostErrorBrief, HostErrorKind, InvalidateError};
+#[cfg(feature = "std")]
+pub use failing::FailingHost;
+pub use host::HostIommu;
+pub use invalidation::{StageOneInvalidation, StageOneRange};
+pub use mapping::{Mapping, Permission};
+#[cfg(feature = "std")]
+pub use model::{CallCounts, ModelHost};
