@@ -1,0 +1,338 @@
+//! The ledger: what the host holds, slot by slot.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use vtd_spec::{Pasid, Slot, SourceId};
+
+use crate::{
+    Call, Change, DeviceKey, Failure, FailureKind, Held, Outcome, PasidMap, SavedSlot, SlotState,
+};
+
+/// How many PASID slots may have state. Slot Rid of each device is not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Of one device.
+    pub per_device: u32,
+    /// Of the unit.
+    pub per_unit: u32,
+}
+
+impl Default for Quotas {
+    /// 4,096 a device and 65,536 in all.
+    fn default() -> Self {
+        Self { per_device: 4_096, per_unit: 65_536 }
+    }
+}
+
+/// Figures of a [`Ledger`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCounts {
+    /// Slots that the host holds.
+    pub held: usize,
+    /// Slots with a failure.
+    pub failed: usize,
+    /// Slots that hold what they should not.
+    pub contradicting: usize,
+    /// How often a binding was not made because a quota was used up.
+    pub over_quota: u64,
+}
+
+/// What the host holds for every host-backed device, and which calls failed.
+///
+/// A slot that the host does not hold and that has no error has no state. The one way to change it is
+/// [`next_change`](Self::next_change), the call itself, and [`settle`](Self::settle).
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    pub(crate) devices: BTreeMap<DeviceKey, DeviceBindings>,
+    quotas: Quotas,
+    pasids: u32,
+    counts: LedgerCounts,
+    /// Grows whenever a PASID slot gives up its state.
+    freed: u64,
+    /// The device whose binding was last refused for want of space.
+    refused: Option<DeviceKey>,
+}
+
+/// The slots of one device.
+#[derive(Clone, Debug)]
+pub(crate) struct DeviceBindings {
+    pub(crate) source_id: SourceId,
+    pub(crate) rid: Option<SlotState>,
+    /// RID_PASID of the context entry under which slot Rid was last settled.
+    pub(crate) rid_pasid: Option<Pasid>,
+    pub(crate) pasids: PasidMap<SlotState>,
+    quota: u32,
+    /// The value of `freed` when a binding of this device was last refused for want of space.
+    starved: Option<u64>,
+}
+
+impl DeviceBindings {
+    pub(crate) fn slot(&self, slot: Slot) -> Option<&SlotState> {
+        match slot {
+            Slot::Rid => self.rid.as_ref(),
+            Slot::Pasid(pasid) => self.pasids.get(pasid),
+        }
+    }
+}
+
+impl Ledger {
+    /// An empty ledger.
+    #[must_use]
+    pub fn new(quotas: Quotas) -> Self {
+        Self {
+            devices: BTreeMap::new(),
+            quotas,
+            pasids: 0,
+            counts: LedgerCounts::default(),
+            freed: 0,
+            refused: None,
+        }
+    }
+
+    /// Enters a host-backed device with nothing held. `host_pasids` is how many PASIDs the host can bind for it.
+    pub fn add_device(&mut self, device: DeviceKey, source_id: SourceId, host_pasids: u32) {
+        self.devices.insert(
+            device,
+            DeviceBindings {
+                source_id,
+                rid: None,
+                rid_pasid: None,
+                pasids: PasidMap::default(),
+                quota: self.quotas.per_device.min(host_pasids),
+                starved: None,
+            },
+        );
+    }
+
+    /// Forgets a device. Its slots should have been emptied before; what is still held is returned.
+    pub fn remove_device(&mut self, device: DeviceKey) -> Vec<(Slot, Held)> {
+        let left: Vec<_> =
+            self.slots(device).filter_map(|(slot, state)| Some((slot, state.held?))).collect();
+        let slots: Vec<_> = self.slots(device).map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.set(device, slot, None);
+        }
+        self.devices.remove(&device);
+        left
+    }
+
+    /// Whether this device is in the ledger.
+    #[must_use]
+    pub fn has_device(&self, device: DeviceKey) -> bool {
+        self.devices.contains_key(&device)
+    }
+
+    /// The state of a slot, if it has any.
+    #[must_use]
+    pub fn slot(&self, device: DeviceKey, slot: Slot) -> Option<&SlotState> {
+        self.devices.get(&device)?.slot(slot)
+    }
+
+    /// The slots of a device that have state: Rid first, then PASIDs in order.
+    pub fn slots(&self, device: DeviceKey) -> impl Iterator<Item = (Slot, &SlotState)> {
+        let device = self.devices.get(&device);
+        let rid = device.and_then(|device| device.rid.as_ref()).map(|state| (Slot::Rid, state));
+        let pasids = device.map(|device| device.pasids.iter()).into_iter().flatten();
+        rid.into_iter().chain(pasids.map(|(pasid, state)| (Slot::Pasid(pasid), state)))
+    }
+
+    /// The devices, in order.
+    pub fn devices(&self) -> impl Iterator<Item = (DeviceKey, SourceId)> {
+        self.devices.iter().map(|(key, device)| (*key, device.source_id))
+    }
+
+    /// Figures of all slots.
+    #[must_use]
+    pub fn counts(&self) -> LedgerCounts {
+        self.counts
+    }
+
+    /// Whether a failed call left something with the host that the guest's tables do not say.
+    #[must_use]
+    pub fn contradicts(&self) -> bool {
+        self.counts.contradicting != 0
+    }
+
+    /// Whether this device's slots contradict the guest's tables.
+    #[must_use]
+    pub fn device_contradicts(&self, device: DeviceKey) -> bool {
+        self.contradicts() && self.slots(device).any(|(_, state)| state.contradicts())
+    }
+
+    /// The device whose binding was last refused for want of space, told once.
+    pub fn take_refused(&mut self) -> Option<DeviceKey> {
+        self.refused.take()
+    }
+
+    /// A device that was refused a binding for want of space, if some has come free since: reconcile it again.
+    pub fn take_starved(&mut self) -> Option<DeviceKey> {
+        if self.pasids >= self.quotas.per_unit {
+            return None;
+        }
+        let freed = self.freed;
+        let (key, device) = self.devices.iter_mut().find(|(_, device)| {
+            device.starved.is_some_and(|since| since < freed)
+                && device.pasids.len() < device.quota as usize
+        })?;
+        device.starved = None;
+        Some(*key)
+    }
+
+    /// Enters what came of a change. A failed replace yields the unbind that must follow it.
+    ///
+    /// What is entered is what the host holds now, never what was intended.
+    pub fn settle(&mut self, change: &Change, outcome: Outcome) -> Option<Change> {
+        let state = self.slot(change.device, change.slot);
+        let stale = state.is_some_and(SlotState::is_stale);
+        let held = state.and_then(|state| state.held);
+        let (held, failure, follow_up) = match (change.call, outcome) {
+            (Call::Bind(new) | Call::Replace(new), Outcome::Done) => (Some(new), None, None),
+            (Call::Unbind, Outcome::Done) => (None, change.after, None),
+            (Call::Bind(_), Outcome::Failed { errno }) => (None, Some(change.failure(errno)), None),
+            (Call::Replace(_), Outcome::Failed { errno }) => {
+                let failure = change.failure(errno);
+                let unbind = Change { call: Call::Unbind, after: Some(failure), ..change.clone() };
+                (held, Some(failure), Some(unbind))
+            }
+            (Call::Unbind, Outcome::Failed { errno }) => {
+                (held, Some(change.after.unwrap_or(change.failure(errno))), None)
+            }
+        };
+        let failure = failure.map(|failure| match held {
+            // Whatever was tried since, the host's caches are no better than they were.
+            Some(_) if stale => Failure { kind: FailureKind::Invalidate, ..failure },
+            _ => failure,
+        });
+        let state = (held.is_some() || failure.is_some())
+            .then(|| SlotState { held, failure: failure.map(Box::new) });
+        self.set(change.device, change.slot, state);
+        // What the host still holds was bound under the RID_PASID of then.
+        let kept = held.is_some() && outcome != Outcome::Done;
+        if change.slot == Slot::Rid
+            && !kept
+            && let Some(device) = self.devices.get_mut(&change.device)
+        {
+            device.rid_pasid = change.rid_pasid;
+        }
+        follow_up
+    }
+
+    /// The unbind that must follow when the host did not carry out a stage-1 invalidation of a slot: its caches cannot be
+    /// trusted until then. `None` where nothing is held.
+    pub fn distrust(
+        &mut self,
+        device: DeviceKey,
+        slot: Slot,
+        errno: Option<i32>,
+    ) -> Option<Change> {
+        let held = self.slot(device, slot)?.held?;
+        let failure = Failure { attempted: Some(held), kind: FailureKind::Invalidate, errno };
+        let state = SlotState { held: Some(held), failure: Some(Box::new(failure)) };
+        self.set(device, slot, Some(state));
+        let rid_pasid = self.devices.get(&device)?.rid_pasid;
+        Some(Change { device, slot, call: Call::Unbind, rid_pasid, after: Some(failure) })
+    }
+
+    /// Everything in the ledger, for a save: device by device, slot by slot.
+    #[must_use]
+    pub fn save(&self, device: DeviceKey) -> Vec<SavedSlot> {
+        let rid_pasid = self.devices.get(&device).and_then(|device| device.rid_pasid);
+        self.slots(device)
+            .map(|(slot, state)| SavedSlot {
+                slot,
+                rid_pasid: rid_pasid.filter(|_| slot == Slot::Rid),
+                held: state.held,
+                failure: state.failure.as_deref().copied(),
+            })
+            .collect()
+    }
+
+    /// Enters a saved slot that the host still holds: no call is needed.
+    pub fn adopt(&mut self, device: DeviceKey, saved: &SavedSlot) {
+        let state = (saved.held.is_some() || saved.failure.is_some())
+            .then(|| SlotState { held: saved.held, failure: saved.failure.map(Box::new) });
+        self.enter_saved(device, saved, state);
+    }
+
+    /// Enters a saved slot on a host that holds nothing yet. Reconciling with [`Wanted::Restored`](crate::Wanted::Restored)
+    /// binds exactly what was held; a slot that had failed stays failed.
+    pub fn mourn(&mut self, device: DeviceKey, saved: &SavedSlot) {
+        let failure = match (saved.held, saved.failure) {
+            (Some(held), None) => {
+                Failure { attempted: Some(held), kind: FailureKind::Unrestored, errno: None }
+            }
+            (None, Some(failure)) if failure.kind == FailureKind::Unrestored => failure,
+            // What contradicted the guest's tables is not bound again: the fresh host has the better state.
+            (_, Some(failure)) => Failure {
+                attempted: failure.attempted,
+                kind: match failure.kind {
+                    FailureKind::Unrestored => FailureKind::Unrestored,
+                    _ => FailureKind::Bind,
+                },
+                errno: failure.errno,
+            },
+            (None, None) => return,
+        };
+        let state = failure
+            .attempted
+            .is_some()
+            .then(|| SlotState { held: None, failure: Some(Box::new(failure)) });
+        self.enter_saved(device, saved, state);
+    }
+
+    fn enter_saved(&mut self, device: DeviceKey, saved: &SavedSlot, state: Option<SlotState>) {
+        self.set(device, saved.slot, state);
+        if saved.slot == Slot::Rid
+            && let Some(device) = self.devices.get_mut(&device)
+        {
+            device.rid_pasid = saved.rid_pasid;
+        }
+    }
+
+    /// Whether one more PASID slot of this device may have state.
+    pub(crate) fn has_space(&self, device: &DeviceBindings) -> bool {
+        self.pasids < self.quotas.per_unit && device.pasids.len() < device.quota as usize
+    }
+
+    pub(crate) fn refuse_for_space(&mut self, key: DeviceKey) {
+        let freed = self.freed;
+        self.counts.over_quota += 1;
+        self.refused = Some(key);
+        if let Some(device) = self.devices.get_mut(&key) {
+            device.starved = Some(freed);
+        }
+    }
+
+    /// Gives a slot a state, or none, and keeps the figures.
+    pub(crate) fn set(&mut self, key: DeviceKey, slot: Slot, state: Option<SlotState>) {
+        let Some(device) = self.devices.get_mut(&key) else { return };
+        let tally = |state: &SlotState| {
+            (
+                usize::from(state.held.is_some()),
+                usize::from(state.failure.is_some()),
+                usize::from(state.contradicts()),
+            )
+        };
+        let new = state.as_ref().map_or((0, 0, 0), tally);
+        let old = match (slot, state) {
+            (Slot::Rid, state) => core::mem::replace(&mut device.rid, state),
+            (Slot::Pasid(pasid), Some(state)) => {
+                let old = device.pasids.insert(pasid, state);
+                self.pasids += u32::from(old.is_none());
+                old
+            }
+            (Slot::Pasid(pasid), None) => {
+                let old = device.pasids.remove(pasid);
+                self.pasids -= u32::from(old.is_some());
+                self.freed += u64::from(old.is_some());
+                old
+            }
+        };
+        let old = old.as_ref().map_or((0, 0, 0), tally);
+        self.counts.held = self.counts.held + new.0 - old.0;
+        self.counts.failed = self.counts.failed + new.1 - old.1;
+        self.counts.contradicting = self.counts.contradicting + new.2 - old.2;
+    }
+}

@@ -1,0 +1,33 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+mod caches;
+mod change;
+mod device_key;
+mod domain_generations;
+mod iotlb;
+mod ledger;
+mod pasid_map;
+mod reconciliation;
+mod saved;
+mod scope;
+mod set_cache;
+mod slot_state;
+mod stage_one_walk;
+mod wanted;
+
+pub use caches::{CacheCounts, CachedContext, CachedPasid, Caches, Capacities, Lookup};
+pub use change::{Call, Change, Outcome};
+pub use device_key::DeviceKey;
+pub use iotlb::{Tag, Translation};
+pub use ledger::{Ledger, LedgerCounts, Quotas};
+pub use pasid_map::PasidMap;
+pub use reconciliation::{Next, Reconciliation};
+pub use saved::SavedSlot;
+pub use scope::{DeviceScope, Scope, SlotScope};
+pub use slot_state::{Failure, FailureKind, Held, SlotState};
+pub use stage_one_walk::{NextStageOne, StageOneScope, StageOneWalk};
+pub use wanted::{Tables, Wanted};

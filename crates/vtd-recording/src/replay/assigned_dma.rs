@@ -1,0 +1,54 @@
+//! DMA of a device that is host-backed in a replay: answered from what the model host holds.
+
+use vtd::host::ModelHost;
+use vtd::memory::GuestMemory;
+use vtd::spec::{Binding, Capabilities, FaultReason, Gpa, Iova, Pasid, Slot, SourceId};
+use vtd::{Access, Granted};
+use vtd_walk::{
+    FirstStageRules, RootTable, TableUpdates, read_context, read_legacy_context, read_pasid,
+    walk_first_stage,
+};
+
+use super::host_state::host_device;
+
+/// What hardware that holds these bindings answers: the address and what is granted, or a reason.
+pub(super) fn answer(
+    host: &ModelHost,
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    root: Option<RootTable>,
+    (source_id, pasid): (SourceId, Option<Pasid>),
+    (iova, access): (Iova, Access),
+) -> Result<(Gpa, Granted), FaultReason> {
+    let slot = pasid.map_or(Slot::Rid, Slot::Pasid);
+    match host.binding(host_device(source_id), slot) {
+        Some(Binding::PassThrough) => Ok((Gpa(iova.0), Granted::ALL)),
+        Some(Binding::FirstStage(stage)) => {
+            let rules = FirstStageRules { stage, no_execute: false };
+            walk_first_stage(memory, caps, &rules, iova, access, TableUpdates::Made)
+                .map(|translated| (translated.address, translated.granted))
+        }
+        _ => Err(reason(memory, caps, root, source_id, pasid)),
+    }
+}
+
+/// Why nothing is bound, as the guest's tables have it: that is what a VMM would report.
+fn reason(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    root: Option<RootTable>,
+    source_id: SourceId,
+    pasid: Option<Pasid>,
+) -> FaultReason {
+    let fault = match root {
+        Some(RootTable::Scalable(root)) => read_context(memory, caps, root, source_id)
+            .and_then(|context| {
+                read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))
+            })
+            .err(),
+        Some(RootTable::Legacy(root)) => read_legacy_context(memory, caps, root, source_id).err(),
+        Some(RootTable::Abort | RootTable::Unusable) | None => None,
+    };
+    // The tables have an entry, yet nothing is bound: the host refused it.
+    fault.map_or(FaultReason::PasidEntryNotPresent, |fault| fault.reason)
+}

@@ -1,0 +1,280 @@
+//! What a unit under replay does, as it does it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vtd::host::{StageOneInvalidation, StageOneRange};
+use vtd::memory::{AccessError, GuestMemory, SparseMemory};
+use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation};
+use vtd::spec::{DomainId, FaultRecord, Gpa, Iova, RequestKind, Slot, SourceId};
+use vtd::{Fault, HostCallView, InterruptMessage, Observer};
+
+use super::host_state::{HostState, Invalidated};
+use crate::format::{Direction, Event, HostCall, HostCallKind, HostRange};
+
+/// What a unit under replay has done since it was last asked.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    /// Outputs, as lines.
+    pub(super) outputs: Vec<Event>,
+    /// The same for people, with descriptors and what else has no line.
+    pub(super) notes: Vec<String>,
+    pub(super) keep_notes: bool,
+    /// What has been invalidated since the last wait.
+    invalidated: Vec<Invalidated>,
+    /// The domain that each binding of the host was given under.
+    pub(super) domains: BTreeMap<(SourceId, Slot), DomainId>,
+    /// Slots whose last call failed: they need not hold what the tables say.
+    failed: BTreeSet<(SourceId, Slot)>,
+    /// What the model host holds against what the tables say: agreements and differences.
+    pub(super) states: Vec<Result<(), (String, String)>>,
+}
+
+/// Listens to a unit: its writes of memory and everything that an observer is told.
+#[derive(Debug)]
+pub(super) struct Tap {
+    log: Mutex<Log>,
+    memory: Arc<SparseMemory>,
+    pub(super) host_state: HostState,
+}
+
+impl Tap {
+    pub(super) fn new(memory: Arc<SparseMemory>, host_state: HostState, keep_notes: bool) -> Self {
+        let log = Log { keep_notes, ..Log::default() };
+        Self { log: Mutex::new(log), memory, host_state }
+    }
+
+    pub(super) fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn output(&self, event: Event) {
+        let mut log = self.log();
+        if log.keep_notes {
+            log.notes.push(event.to_string());
+        }
+        log.outputs.push(event);
+    }
+
+    fn note(&self, text: impl FnOnce() -> String) {
+        let mut log = self.log();
+        if log.keep_notes {
+            log.notes.push(text());
+        }
+    }
+}
+
+impl Observer for Tap {
+    fn descriptor(&self, offset: u64, descriptor: &Descriptor) {
+        self.note(|| format!("at {offset:x}: {descriptor}"));
+        let invalidated = match descriptor {
+            Descriptor::ContextCache(
+                ContextCacheInvalidation::Global | ContextCacheInvalidation::Domain(_),
+            )
+            | Descriptor::PasidCache(PasidCacheInvalidation::Global) => Invalidated::Everything,
+            Descriptor::ContextCache(ContextCacheInvalidation::Device {
+                source_id,
+                function_mask,
+                ..
+            }) => Invalidated::Device(*source_id, *function_mask),
+            Descriptor::PasidCache(PasidCacheInvalidation::Domain(domain)) => {
+                Invalidated::Domain(*domain)
+            }
+            Descriptor::PasidCache(PasidCacheInvalidation::Pasid { domain, pasid }) => {
+                Invalidated::Pasid(*domain, *pasid)
+            }
+            _ => return,
+        };
+        self.log().invalidated.push(invalidated);
+    }
+
+    fn queue_error(&self, offset: u64, why: &str) {
+        self.note(|| format!("at {offset:x}: the queue stops: {why}"));
+    }
+
+    fn fault_recorded(&self, record: &FaultRecord) {
+        let direction = match record.kind {
+            RequestKind::Write => Direction::Write,
+            _ => Direction::Read,
+        };
+        self.output(Event::Fault {
+            source_id: record.source_id,
+            pasid: record.pasid,
+            direction,
+            address: Iova(record.address),
+            reason: record.reason.code(),
+        });
+    }
+
+    fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {
+        self.note(|| format!("{source_id}: fault not recorded: {fault}"));
+    }
+
+    fn host_call(&self, call: &HostCallView<'_>) {
+        let (calls, done) = lines(call);
+        let mut log = self.log();
+        for call in &calls {
+            let key = (call.source_id, call.slot);
+            match (call.kind, done) {
+                (_, false) => {
+                    log.failed.insert(key);
+                }
+                // An unbind does not settle a failure: it also follows a replace that failed.
+                (HostCallKind::Bind { domain, .. } | HostCallKind::Replace { domain, .. }, _) => {
+                    log.domains.insert(key, domain);
+                    log.failed.remove(&key);
+                }
+                (HostCallKind::Unbind, _) => {
+                    log.domains.remove(&key);
+                }
+                _ => {}
+            }
+        }
+        if !done && log.keep_notes {
+            log.notes.push("the host refuses:".into());
+        }
+        drop(log);
+        for call in calls {
+            self.output(Event::Host(call));
+        }
+    }
+
+    fn wait_status(&self, _: Gpa, _: u32) {
+        let mut log = self.log();
+        let invalidated = std::mem::take(&mut log.invalidated);
+        let states = self.host_state.check(&self.memory, &invalidated, &log.domains, &log.failed);
+        log.states.extend(states);
+    }
+
+    fn interrupt(&self, message: InterruptMessage) {
+        self.output(Event::Msi { address: message.address, data: message.data });
+    }
+}
+
+/// The lines of a host call: one each, and one for each entry of a batch.
+fn lines(call: &HostCallView<'_>) -> (Vec<HostCall>, bool) {
+    let one = |source_id, slot, kind| vec![HostCall { source_id, slot, kind }];
+    match *call {
+        HostCallView::Bind { source_id, slot, held, done } => {
+            let kind = HostCallKind::Bind { binding: held.binding, domain: held.domain };
+            (one(source_id, slot, kind), done)
+        }
+        HostCallView::Replace { source_id, slot, held, done } => {
+            let kind = HostCallKind::Replace { binding: held.binding, domain: held.domain };
+            (one(source_id, slot, kind), done)
+        }
+        HostCallView::Unbind { source_id, slot, done } => {
+            (one(source_id, slot, HostCallKind::Unbind), done)
+        }
+        HostCallView::Invalidate { source_id, slot, batch, done } => {
+            let kind = |entry: &StageOneInvalidation| HostCall {
+                source_id,
+                slot,
+                kind: HostCallKind::Invalidate(match entry.range {
+                    StageOneRange::Everything => HostRange::Everything,
+                    StageOneRange::Pages { first, count } => {
+                        HostRange::Pages { address: first, pages: count }
+                    }
+                }),
+            };
+            (batch.iter().map(kind).collect(), done)
+        }
+        _ => (Vec::new(), true),
+    }
+}
+
+/// Guest memory whose writes by the unit are outputs.
+pub(super) struct TappedMemory {
+    pub(super) tap: Arc<Tap>,
+}
+
+/// A snapshot of it.
+struct TappedSnapshot<'m> {
+    memory: &'m dyn GuestMemory,
+    tap: &'m Tap,
+}
+
+impl TappedSnapshot<'_> {
+    fn wrote(&self, gpa: Gpa, bytes: &[u8]) {
+        self.tap.output(Event::IommuWrite { gpa, bytes: bytes.to_vec() });
+    }
+}
+
+impl GuestMemory for TappedSnapshot<'_> {
+    fn load_u64(&self, gpa: Gpa) -> Result<u64, AccessError> {
+        self.memory.load_u64(gpa)
+    }
+
+    fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
+        self.memory.load_qwords(gpa, out)
+    }
+
+    fn compare_exchange_u64(
+        &self,
+        gpa: Gpa,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError> {
+        let result = self.memory.compare_exchange_u64(gpa, current, new)?;
+        if result.is_ok() {
+            self.wrote(gpa, &new.to_le_bytes());
+        }
+        Ok(result)
+    }
+
+    fn store_u32_release(&self, gpa: Gpa, value: u32) -> Result<(), AccessError> {
+        self.memory.store_u32_release(gpa, value)?;
+        self.wrote(gpa, &value.to_le_bytes());
+        Ok(())
+    }
+
+    fn store_qwords_release(&self, gpa: Gpa, values: &[u64]) -> Result<(), AccessError> {
+        self.memory.store_qwords_release(gpa, values)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.wrote(gpa, &bytes);
+        Ok(())
+    }
+
+    fn with_snapshot(&self, walk: &mut dyn FnMut(&dyn GuestMemory)) {
+        walk(self);
+    }
+}
+
+impl TappedMemory {
+    fn now(&self) -> TappedSnapshot<'_> {
+        TappedSnapshot { memory: &*self.tap.memory, tap: &self.tap }
+    }
+}
+
+impl GuestMemory for TappedMemory {
+    fn load_u64(&self, gpa: Gpa) -> Result<u64, AccessError> {
+        self.now().load_u64(gpa)
+    }
+
+    fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
+        self.now().load_qwords(gpa, out)
+    }
+
+    fn compare_exchange_u64(
+        &self,
+        gpa: Gpa,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError> {
+        self.now().compare_exchange_u64(gpa, current, new)
+    }
+
+    fn store_u32_release(&self, gpa: Gpa, value: u32) -> Result<(), AccessError> {
+        self.now().store_u32_release(gpa, value)
+    }
+
+    fn store_qwords_release(&self, gpa: Gpa, values: &[u64]) -> Result<(), AccessError> {
+        self.now().store_qwords_release(gpa, values)
+    }
+
+    fn with_snapshot(&self, walk: &mut dyn FnMut(&dyn GuestMemory)) {
+        self.tap.memory.with_snapshot(&mut |memory| {
+            walk(&TappedSnapshot { memory, tap: &self.tap });
+        });
+    }
+}

@@ -1,0 +1,129 @@
+//! The first-stage page walk.
+
+use smallvec::SmallVec;
+use vtd_memory::GuestMemory;
+use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, Target};
+use vtd_spec::{Capabilities, FaultReason, FirstStage, Gpa, Iova};
+
+use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
+use crate::{Access, Granted, TableUpdates, Translated};
+
+/// What a PASID-table entry says of a first-stage walk beside the table itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstStageRules {
+    /// The table and its flags.
+    pub stage: FirstStage,
+    /// NXE with ECAP.ERS: XD of the entries counts.
+    pub no_execute: bool,
+}
+
+/// Walks a first-stage table. Accessed and dirty bits are set, by compare-and-exchange, only if the walk succeeds.
+///
+/// # Errors
+/// Faults 70 to 73, 80 to 82, 85, 87 and 91.
+pub fn walk_first_stage(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    rules: &FirstStageRules,
+    iova: Iova,
+    access: Access,
+    updates: TableUpdates,
+) -> Result<Translated, FaultReason> {
+    if !is_canonical(iova, rules.stage.levels.address_bits()) {
+        return Err(FaultReason::NotCanonical);
+    }
+    for _ in 0..UPDATE_ATTEMPTS {
+        let (path, translated) = descend(memory, caps, rules, iova, access)?;
+        let translated = outside_interrupts(translated, FaultReason::InterruptRange)?;
+        if updates == TableUpdates::Withheld {
+            return Ok(translated);
+        }
+        match path.update(memory) {
+            Update::Made => {
+                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
+            }
+            Update::EntryChanged => {}
+            Update::Failed => break,
+        }
+    }
+    Err(FaultReason::FirstStageUpdateFailed)
+}
+
+fn descend(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    rules: &FirstStageRules,
+    iova: Iova,
+    access: Access,
+) -> Result<(Path, Translated), FaultReason> {
+    let levels = rules.stage.levels.count();
+    let mut table = rules.stage.table;
+    let mut all = FirstStagePermissions { write: true, user: true, execute: true };
+    let mut path: Path = Path(SmallVec::new());
+    let mark = FirstStageEntry::ACCESSED
+        | if rules.stage.extended_accessed { FirstStageEntry::EXTENDED_ACCESSED } else { 0 };
+    for level in (1..=levels).rev() {
+        let place = Gpa(table.0 | (iova.0 >> (12 + 9 * (level - 1)) & 0x1ff) * 8);
+        let raw = memory.load_u64(place).map_err(|_| {
+            if level == levels {
+                FaultReason::FirstStagePointer
+            } else {
+                FaultReason::FirstStageAccess
+            }
+        })?;
+        let (permissions, target, dirty) = match FirstStageEntry::decode(raw, level, caps) {
+            FirstStageEntry::NotPresent => return Err(FaultReason::FirstStageNotPresent),
+            FirstStageEntry::Malformed { .. } => return Err(FaultReason::FirstStageReserved),
+            FirstStageEntry::Present { permissions, target, dirty, .. } => {
+                (permissions, target, dirty)
+            }
+        };
+        all.write &= permissions.write;
+        all.user &= permissions.user;
+        all.execute &= permissions.execute;
+        match target {
+            Target::Table(next) => {
+                path.0.push(Visited { place, raw, wanted: raw | mark });
+                table = next;
+            }
+            Target::Page(page, size) => {
+                check(all, rules, access)?;
+                let written = if access.write { FirstStageEntry::DIRTY } else { 0 };
+                path.0.push(Visited { place, raw, wanted: raw | mark | written });
+                let granted = Granted {
+                    read: true,
+                    write: all.write || (access.privileged && !rules.stage.write_protect),
+                    execute: all.execute || !rules.no_execute,
+                };
+                let translated = Translated::new(page, size, iova, granted, dirty);
+                return Ok((path, translated));
+            }
+        }
+    }
+    // Level 1 is always a page, so the loop has returned; a table there would have no next level.
+    Err(FaultReason::FirstStageReserved)
+}
+
+fn check(
+    all: FirstStagePermissions,
+    rules: &FirstStageRules,
+    access: Access,
+) -> Result<(), FaultReason> {
+    if !access.privileged && !all.user {
+        return Err(FaultReason::UserSupervisor);
+    }
+    let write_counts = !access.privileged || rules.stage.write_protect;
+    if access.write && write_counts && !all.write {
+        return Err(FaultReason::NoWrite);
+    }
+    if access.execute && rules.no_execute && !all.execute {
+        return Err(FaultReason::ExecuteRefused);
+    }
+    Ok(())
+}
+
+/// Whether all bits above the highest address bit repeat it.
+fn is_canonical(iova: Iova, bits: u8) -> bool {
+    let above = iova.0 >> (bits - 1);
+    above == 0 || above == u64::MAX >> (bits - 1)
+}

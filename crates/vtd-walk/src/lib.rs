@@ -1,0 +1,23 @@
+#![doc = include_str!("../README.md")]
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod access;
+mod context;
+mod fault;
+mod first_stage;
+mod pasid;
+mod pasid_range;
+mod root_table;
+mod second_stage;
+mod translate;
+
+pub use access::{Access, Granted, TableUpdates};
+pub use context::{read_context, read_legacy_context};
+pub use fault::Fault;
+pub use first_stage::{FirstStageRules, walk_first_stage};
+pub use pasid::{PasidLookup, read_pasid, read_pasid_directory, read_stable_entry};
+pub use pasid_range::{PasidRange, RangeStep};
+pub use root_table::RootTable;
+pub use second_stage::{SecondStageCodes, walk_second_stage};
+pub use translate::{Translated, translate, translate_legacy};

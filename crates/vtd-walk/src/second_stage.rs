@@ -1,0 +1,148 @@
+//! The second-stage page walk.
+
+use smallvec::SmallVec;
+use vtd_memory::GuestMemory;
+use vtd_spec::table::{SecondStage, SecondStageEntry, SecondStagePermissions, Target};
+use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
+
+use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
+use crate::{Access, Granted, TableUpdates, Translated};
+
+/// Which column of the reference's fault codes a second-stage walk reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondStageCodes {
+    /// 4 to 7, C and E.
+    Legacy,
+    /// 78 to 7B, 7D and 84 to 87.
+    Scalable,
+}
+
+impl SecondStageCodes {
+    fn beyond_width(self) -> FaultReason {
+        match self {
+            Self::Legacy => FaultReason::LegacyBeyondWidth,
+            Self::Scalable => FaultReason::SecondStageBeyondWidth,
+        }
+    }
+
+    fn access_failed(self, at_root: bool) -> FaultReason {
+        match self {
+            Self::Legacy => FaultReason::LegacyTablePointer,
+            Self::Scalable if at_root => FaultReason::SecondStagePointer,
+            Self::Scalable => FaultReason::SecondStageAccess,
+        }
+    }
+
+    fn refused(self, access: Access) -> FaultReason {
+        match (self, access.write) {
+            (Self::Legacy, true) => FaultReason::LegacyNoWrite,
+            (Self::Legacy, false) => FaultReason::LegacyNoRead,
+            (Self::Scalable, true) => FaultReason::NoWrite,
+            (Self::Scalable, false) => FaultReason::NoRead,
+        }
+    }
+
+    fn not_present(self, access: Access) -> FaultReason {
+        match self {
+            Self::Legacy => self.refused(access),
+            Self::Scalable => FaultReason::SecondStageNotPresent,
+        }
+    }
+
+    fn reserved(self) -> FaultReason {
+        match self {
+            Self::Legacy => FaultReason::LegacyPageReserved,
+            Self::Scalable => FaultReason::SecondStageReserved,
+        }
+    }
+
+    fn interrupt_range(self) -> FaultReason {
+        match self {
+            Self::Legacy => FaultReason::LegacyInterruptRange,
+            Self::Scalable => FaultReason::InterruptRange,
+        }
+    }
+}
+
+/// Walks a second-stage table. With SSADE accessed and dirty bits are set, by compare-and-exchange, only if the walk succeeds.
+///
+/// At each level permission is tested before reserved bits.
+///
+/// # Errors
+/// The faults of the `codes` column.
+pub fn walk_second_stage(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    stage: &SecondStage,
+    codes: SecondStageCodes,
+    iova: Iova,
+    access: Access,
+    updates: TableUpdates,
+) -> Result<Translated, FaultReason> {
+    if iova.0 >> stage.levels.address_bits() != 0 {
+        return Err(codes.beyond_width());
+    }
+    for _ in 0..UPDATE_ATTEMPTS {
+        let (path, translated) = descend(memory, caps, stage, codes, iova, access)?;
+        let translated = outside_interrupts(translated, codes.interrupt_range())?;
+        if updates == TableUpdates::Withheld || !stage.accessed_dirty {
+            return Ok(translated);
+        }
+        match path.update(memory) {
+            Update::Made => {
+                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
+            }
+            Update::EntryChanged => {}
+            Update::Failed => break,
+        }
+    }
+    Err(FaultReason::SecondStageUpdateFailed)
+}
+
+fn descend(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    stage: &SecondStage,
+    codes: SecondStageCodes,
+    iova: Iova,
+    access: Access,
+) -> Result<(Path, Translated), FaultReason> {
+    let levels = stage.levels.count();
+    let mut table = stage.table;
+    let mut all = SecondStagePermissions { read: true, write: true };
+    let mut path = Path(SmallVec::new());
+    for level in (1..=levels).rev() {
+        let place = Gpa(table.0 | (iova.0 >> (12 + 9 * (level - 1)) & 0x1ff) * 8);
+        let raw = memory.load_u64(place).map_err(|_| codes.access_failed(level == levels))?;
+        let entry = SecondStageEntry::decode(raw, level, caps);
+        let (SecondStageEntry::Malformed { permissions, .. }
+        | SecondStageEntry::Present { permissions, .. }) = entry
+        else {
+            return Err(codes.not_present(access));
+        };
+        all.read &= permissions.read;
+        all.write &= permissions.write;
+        if access.write && !all.write || !access.write && !all.read {
+            return Err(codes.refused(access));
+        }
+        let SecondStageEntry::Present { target, dirty, .. } = entry else {
+            return Err(codes.reserved());
+        };
+        let mark = SecondStageEntry::ACCESSED;
+        match target {
+            Target::Table(next) => {
+                path.0.push(Visited { place, raw, wanted: raw | mark });
+                table = next;
+            }
+            Target::Page(page, size) => {
+                let written = if access.write { SecondStageEntry::DIRTY } else { 0 };
+                path.0.push(Visited { place, raw, wanted: raw | mark | written });
+                let granted = Granted { read: all.read, write: all.write, execute: all.read };
+                let dirty = dirty || !stage.accessed_dirty;
+                return Ok((path, Translated::new(page, size, iova, granted, dirty)));
+            }
+        }
+    }
+    // Level 1 is always a page, so the loop has returned; a table there would have no next level.
+    Err(codes.reserved())
+}

@@ -1,0 +1,65 @@
+//! What a remapping unit is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use vtd_cache::{Capacities, Quotas};
+use vtd_host::HostIommu;
+use vtd_memory::GuestMemory;
+use vtd_spec::Capabilities;
+
+use crate::{Observer, Wake};
+
+/// What a [`RemappingUnit`](crate::RemappingUnit) is made of. Start with [`UnitConfig::new`] and change what differs.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct UnitConfig {
+    /// CAP, ECAP and the host address width.
+    pub capabilities: Capabilities,
+    /// VER as the guest reads it: minor 3:0, major 7:4.
+    pub version: u32,
+    /// Guest memory.
+    pub memory: Arc<dyn GuestMemory>,
+    /// Where bindings of assigned devices go. Without one only emulated devices can be attached.
+    pub host: Option<Arc<dyn HostIommu>>,
+    /// Called when there is an effect to take or work to step through.
+    pub wake: Option<Arc<dyn Wake>>,
+    /// Told of everything that the unit does.
+    pub observer: Option<Arc<dyn Observer>>,
+    /// How many bindings there may be.
+    pub quotas: Quotas,
+    /// How much the caches hold.
+    pub capacities: Capacities,
+    /// How long a guard may stand in the way of a completion before an effect names its device.
+    pub guard_patience: Duration,
+}
+
+impl UnitConfig {
+    /// A unit with these capabilities over this memory: version 1.0, no host, default quotas and caches.
+    #[must_use]
+    pub fn new(capabilities: Capabilities, memory: Arc<dyn GuestMemory>) -> Self {
+        Self {
+            capabilities,
+            version: 0x10,
+            memory,
+            host: None,
+            wake: None,
+            observer: None,
+            quotas: Quotas::default(),
+            capacities: Capacities::default(),
+            guard_patience: Duration::from_secs(1),
+        }
+    }
+}
+
+impl std::fmt::Debug for UnitConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UnitConfig")
+            .field("capabilities", &self.capabilities)
+            .field("version", &self.version)
+            .field("host", &self.host.is_some())
+            .field("quotas", &self.quotas)
+            .field("capacities", &self.capacities)
+            .finish_non_exhaustive()
+    }
+}

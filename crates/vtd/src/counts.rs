@@ -1,0 +1,29 @@
+//! Figures of a unit, for people and for tests.
+
+use vtd_cache::{CacheCounts, LedgerCounts};
+
+/// What a unit has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnitCounts {
+    /// Hits and misses of the caches.
+    pub caches: CacheCounts,
+    /// Slots held, failed and refused.
+    pub ledger: LedgerCounts,
+    /// Invalidation descriptors carried out.
+    pub descriptors: u64,
+    /// Descriptors that stopped the queue.
+    pub queue_errors: u64,
+    /// Faults recorded for the guest.
+    pub faults_recorded: u64,
+    /// Faults lost to overflow.
+    pub faults_lost: u64,
+    /// Faults whose recording FPD suppressed.
+    pub faults_suppressed: u64,
+    /// Calls of the host.
+    pub host_calls: u64,
+    /// Calls that the host refused.
+    pub host_failures: u64,
+    /// Effects dropped because nobody took them.
+    pub effects_lost: u64,
+}

@@ -1,0 +1,135 @@
+//! Devices of a unit and their handles.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use vtd_cache::DeviceKey;
+use vtd_host::{HostCapabilities, HostDevice};
+use vtd_spec::SourceId;
+
+/// An attached device. Stable until the device is released, and never given to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceId(pub(crate) u32);
+
+impl DeviceId {
+    pub(crate) fn key(self) -> DeviceKey {
+        DeviceKey(self.0)
+    }
+}
+
+/// What stands behind a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// The VMM itself: its requests are translated by the unit, through a [`DmaHandle`](crate::DmaHandle).
+    Emulated,
+    /// A device of the host: its bindings go to the host, which translates its requests.
+    Assigned(HostDevice),
+}
+
+/// A device, for people and for tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeviceView {
+    /// Its handle.
+    pub id: DeviceId,
+    /// Its source-id.
+    pub source_id: SourceId,
+    /// What stands behind it.
+    pub attachment: Attachment,
+    /// A release is under way.
+    pub releasing: bool,
+}
+
+/// A device as the unit and its DMA handles share it.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    pub(crate) source_id: SourceId,
+    pub(crate) attachment: Attachment,
+    /// What the host can bind, for an assigned device.
+    pub(crate) host: Option<HostCapabilities>,
+    released: AtomicBool,
+}
+
+impl Device {
+    pub(crate) fn is_released(&self) -> bool {
+        self.released.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mark_released(&self) {
+        self.released.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_emulated(&self) -> bool {
+        self.attachment == Attachment::Emulated
+    }
+
+    pub(crate) fn view(&self) -> DeviceView {
+        DeviceView {
+            id: self.id,
+            source_id: self.source_id,
+            attachment: self.attachment,
+            releasing: self.is_released(),
+        }
+    }
+}
+
+/// The devices of a unit, by handle.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    devices: BTreeMap<DeviceId, Arc<Device>>,
+    next: u32,
+}
+
+impl Devices {
+    pub(crate) fn get(&self, id: DeviceId) -> Option<&Arc<Device>> {
+        self.devices.get(&id)
+    }
+
+    pub(crate) fn of_source(&self, source_id: SourceId) -> Option<&Arc<Device>> {
+        self.devices.values().find(|device| device.source_id == source_id)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Device>> {
+        self.devices.values()
+    }
+
+    /// Enters a device under a handle that no device has had; `None` when there are no more.
+    pub(crate) fn add(
+        &mut self,
+        source_id: SourceId,
+        attachment: Attachment,
+        host: Option<HostCapabilities>,
+    ) -> Option<Arc<Device>> {
+        let id = DeviceId(self.next);
+        self.next = self.next.checked_add(1)?;
+        Some(self.enter(id, source_id, attachment, host))
+    }
+
+    /// Enters a device of a saved unit under its old handle.
+    pub(crate) fn enter(
+        &mut self,
+        id: DeviceId,
+        source_id: SourceId,
+        attachment: Attachment,
+        host: Option<HostCapabilities>,
+    ) -> Arc<Device> {
+        let released = AtomicBool::new(false);
+        let device = Arc::new(Device { id, source_id, attachment, host, released });
+        self.devices.insert(id, Arc::clone(&device));
+        device
+    }
+
+    pub(crate) fn remove(&mut self, id: DeviceId) {
+        self.devices.remove(&id);
+    }
+
+    pub(crate) fn next_handle(&self) -> u32 {
+        self.next
+    }
+
+    pub(crate) fn continue_handles(&mut self, next: u32) {
+        self.next = next;
+    }
+}

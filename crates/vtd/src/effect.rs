@@ -1,0 +1,96 @@
+//! What a unit wants done by the VMM.
+
+use std::collections::VecDeque;
+
+use vtd_host::HostError;
+use vtd_spec::Slot;
+
+use crate::{DeviceId, InterruptMessage};
+
+/// Something for the VMM to do or to know, taken with [`RemappingUnit::take_effect`](crate::RemappingUnit::take_effect).
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Effect {
+    /// Send this interrupt to the guest.
+    Interrupt(InterruptMessage),
+    /// A device is released: nothing is held for it and no guard of it is left. Its handle means nothing any more.
+    Released(DeviceId),
+    /// A call of the host failed. The slot is tried again by the next invalidation that covers it, or by
+    /// [`RemappingUnit::retry`](crate::RemappingUnit::retry), a little later.
+    HostCallFailed {
+        /// Whose slot.
+        device: DeviceId,
+        /// Which slot.
+        slot: Slot,
+        /// What was asked.
+        operation: HostOperation,
+        /// What the host said, with its causes.
+        error: HostError,
+    },
+    /// The host holds a binding that it should not and did not give up: completions that promise the contrary wait until
+    /// [`RemappingUnit::retry`](crate::RemappingUnit::retry) succeeds.
+    HostStuck(DeviceId),
+    /// The device's bindings are as many as its quota, and the guest's tables name more: those are blocked until some go.
+    OverQuota(DeviceId),
+    /// A guard of this device has stood in the way of a completion for longer than the configured patience.
+    GuardHeldLong(DeviceId),
+}
+
+/// What the host was asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostOperation {
+    /// To bind.
+    Bind,
+    /// To replace.
+    Replace,
+    /// To unbind.
+    Unbind,
+    /// To drop cached stage-1 translations.
+    Invalidate,
+}
+
+/// Called when there is an effect to take or work left for [`RemappingUnit::step`](crate::RemappingUnit::step).
+pub trait Wake: Send + Sync {
+    /// Must not block. No lock of the unit is held.
+    fn wake(&self);
+}
+
+/// The most effects that wait to be taken.
+const CAPACITY: usize = 1024;
+/// What is kept free of diagnostics for effects that the VMM cannot do without.
+const RESERVED: usize = 512;
+
+/// Effects in the order in which they came about, of bounded number.
+#[derive(Debug, Default)]
+pub(crate) struct EffectQueue {
+    effects: VecDeque<Effect>,
+    lost: u64,
+}
+
+impl EffectQueue {
+    pub(crate) fn push(&mut self, effect: Effect) {
+        let limit = match effect {
+            Effect::Interrupt(_) | Effect::Released(_) => CAPACITY,
+            _ => CAPACITY - RESERVED,
+        };
+        // A release answers a call of the VMM, so the VMM itself bounds their number.
+        if self.effects.len() < limit || matches!(effect, Effect::Released(_)) {
+            self.effects.push_back(effect);
+        } else {
+            self.lost += 1;
+        }
+    }
+
+    pub(crate) fn take(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Drops interrupts that a reset has made meaningless.
+    pub(crate) fn forget_interrupts(&mut self) {
+        self.effects.retain(|effect| !matches!(effect, Effect::Interrupt(_)));
+    }
+}

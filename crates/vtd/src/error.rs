@@ -1,0 +1,80 @@
+//! What can go wrong that is not the guest's doing.
+
+use thiserror::Error;
+use vtd_host::HostError;
+use vtd_spec::SourceId;
+
+/// A device could not be attached.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// CAP.CM is 0: the guest would never tell of a new entry, so bindings could not follow its tables.
+    #[error("{0} cannot be assigned: CAP.CM (caching mode) is 0, so the guest does not tell of new entries")]
+    NoCachingMode(SourceId),
+    /// The unit was made without a host.
+    #[error("{0} cannot be assigned: the unit has no host IOMMU")]
+    NoHost(SourceId),
+    /// Another device has this source-id.
+    #[error("{0} is attached already")]
+    SourceIdTaken(SourceId),
+    /// The host does not know the device, or does not say what it can bind.
+    #[error("{source_id} cannot be assigned: the host refused")]
+    Host {
+        /// Which device.
+        source_id: SourceId,
+        /// What the host said.
+        source: HostError,
+    },
+    /// The unit has as many devices as there are handles.
+    #[error("{0} cannot be attached: there are too many devices")]
+    TooManyDevices(SourceId),
+}
+
+/// A handle that names no attached device, or one of the wrong kind for what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("no such device: it was released, or is of the other kind (emulated or assigned)")]
+pub struct UnknownDevice;
+
+/// The unit could not be saved now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SaveError {
+    /// A call of the host is under way on another thread.
+    #[error("a host call is under way: save again when it has returned")]
+    HostCallUnderWay,
+}
+
+/// A state could not be restored.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RestoreError {
+    /// The state was saved by a version of the format that this one does not read.
+    #[error("state of version {found}: this unit reads version {readable}")]
+    Version {
+        /// The version found.
+        found: u32,
+        /// The version that can be read.
+        readable: u32,
+    },
+    /// The configuration differs from that of the saved unit.
+    #[error("the state is of a unit with {what} {saved:#x}, and this one has {configured:#x}")]
+    OtherUnit {
+        /// The register that differs.
+        what: &'static str,
+        /// Its value in the state.
+        saved: u64,
+        /// Its value in the configuration.
+        configured: u64,
+    },
+    /// A field holds what no unit can have.
+    #[error("field {field} of the state: {why}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A device could not be attached again.
+    #[error("a device of the state could not be attached")]
+    Attach(#[from] AttachError),
+}

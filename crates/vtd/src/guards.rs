@@ -1,0 +1,98 @@
+//! Which guards are open: what a completion has to wait for.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::DeviceId;
+
+/// A point in the order of guards: those opened before it may hold what was dropped before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Barrier(u64);
+
+/// The open guards of a unit.
+///
+/// A guard is entered before it looks into a cache or a table, and an invalidation takes its [`Barrier`] after it has dropped
+/// what it drops. Both take the same lock, so a guard opened after the barrier sees the caches as they are after the drop,
+/// and one opened before it is waited for.
+#[derive(Debug, Default)]
+pub(crate) struct Guards {
+    open: Mutex<Open>,
+    /// Something waits for guards: dropping one is worth a wake.
+    awaited: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    next: u64,
+    guards: BTreeMap<u64, OpenGuard>,
+}
+
+#[derive(Debug)]
+struct OpenGuard {
+    device: DeviceId,
+    since: Instant,
+    named: bool,
+}
+
+impl Guards {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a guard of a device.
+    pub(crate) fn enter(&self, device: DeviceId) -> u64 {
+        let mut open = self.lock();
+        let id = open.next;
+        open.next += 1;
+        open.guards.insert(id, OpenGuard { device, since: Instant::now(), named: false });
+        id
+    }
+
+    /// Closes a guard; whether something waits for guards.
+    pub(crate) fn leave(&self, id: u64) -> bool {
+        self.lock().guards.remove(&id);
+        self.awaited.load(Ordering::SeqCst)
+    }
+
+    /// The point after everything that is open now.
+    pub(crate) fn barrier(&self) -> Barrier {
+        Barrier(self.lock().next)
+    }
+
+    /// Whether every guard before the barrier is closed. Where not, closing one tells so.
+    pub(crate) fn passed(&self, barrier: Barrier) -> bool {
+        // Set before the look, so that a guard closed after it sees the wish.
+        self.awaited.store(true, Ordering::SeqCst);
+        self.lock().guards.first_key_value().is_none_or(|(id, _)| *id >= barrier.0)
+    }
+
+    /// As [`passed`](Self::passed), for guards of one device alone.
+    pub(crate) fn passed_by(&self, barrier: Barrier, device: DeviceId) -> bool {
+        self.awaited.store(true, Ordering::SeqCst);
+        !self.lock().guards.range(..barrier.0).any(|(_, guard)| guard.device == device)
+    }
+
+    /// Nothing waits any more.
+    pub(crate) fn stop_waiting(&self) {
+        self.awaited.store(false, Ordering::SeqCst);
+    }
+
+    /// Devices whose guards have been open for longer than `patience`, each guard named once.
+    pub(crate) fn name_overdue(&self, patience: std::time::Duration) -> Vec<DeviceId> {
+        let mut open = self.lock();
+        let now = Instant::now();
+        let overdue = |guard: &&mut OpenGuard| {
+            !guard.named && now.saturating_duration_since(guard.since) > patience
+        };
+        open.guards
+            .values_mut()
+            .filter(overdue)
+            .map(|guard| {
+                guard.named = true;
+                guard.device
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod config;
+mod counts;
+mod device;
+mod dma;
+mod effect;
+mod engine;
+mod error;
+mod event_registers;
+mod fault_recording;
+mod guards;
+mod host_calls;
+mod interrupt_message;
+mod invalidation_queue;
+mod observer;
+mod register_page;
+mod shared;
+mod state;
+mod translation;
+mod unit;
+mod worker;
+
+pub use config::UnitConfig;
+pub use counts::UnitCounts;
+pub use device::{Attachment, DeviceId, DeviceView};
+pub use dma::{DmaError, DmaGuard, DmaHandle, DmaPiece, GuardedTranslation};
+pub use effect::{Effect, HostOperation, Wake};
+pub use engine::{DEFAULT_BUDGET, Step};
+pub use error::{AttachError, RestoreError, SaveError, UnknownDevice};
+pub use interrupt_message::InterruptMessage;
+pub use observer::{HostCallView, Observer};
+pub use register_page::ResetKind;
+pub use state::{STATE_VERSION, UnitState};
+pub use unit::{HostFault, RemappingUnit, RestoreOnto};
+pub use worker::{Worker, WorkerWake};
+
+pub use vtd_cache::{CacheCounts, Capacities, Held, LedgerCounts, Quotas, SlotState};
+pub use vtd_host as host;
+pub use vtd_memory as memory;
+pub use vtd_spec as spec;
+pub use vtd_walk::{Access, Fault, Granted};

@@ -1,0 +1,77 @@
+//! Someone who looks on: a recorder, a replay, a person.
+
+use vtd_cache::Held;
+use vtd_host::StageOneInvalidation;
+use vtd_spec::descriptor::Descriptor;
+use vtd_spec::{FaultRecord, Gpa, Slot, SourceId};
+
+use crate::{Fault, InterruptMessage};
+
+/// Told of what the unit does, in the order in which it does it.
+///
+/// Called on whatever thread does the work, with locks of the unit held: it must be quick and must not call the unit.
+#[allow(unused_variables, reason = "the names say what an implementation is given")]
+pub trait Observer: Send + Sync {
+    /// A descriptor was fetched at this byte offset of the queue, and is about to be carried out.
+    fn descriptor(&self, offset: u64, descriptor: &Descriptor) {}
+    /// The queue stopped: FSTS.IQE is set. `why` is for people.
+    fn queue_error(&self, offset: u64, why: &str) {}
+    /// A fault was recorded for the guest.
+    fn fault_recorded(&self, record: &FaultRecord) {}
+    /// A fault was not recorded: FPD suppressed it, or the records overflowed.
+    fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {}
+    /// The host was asked, and answered.
+    fn host_call(&self, call: &HostCallView<'_>) {}
+    /// A wait status is about to be written.
+    fn wait_status(&self, address: Gpa, data: u32) {}
+    /// An interrupt is sent.
+    fn interrupt(&self, message: InterruptMessage) {}
+}
+
+/// A call of the host, as an [`Observer`] sees it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum HostCallView<'a> {
+    /// A bind.
+    Bind {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// What is to be held.
+        held: Held,
+        /// Whether the host did it.
+        done: bool,
+    },
+    /// A replace.
+    Replace {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// What is to be held.
+        held: Held,
+        /// Whether the host did it.
+        done: bool,
+    },
+    /// An unbind.
+    Unbind {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// Whether the host did it.
+        done: bool,
+    },
+    /// A batch of stage-1 invalidations.
+    Invalidate {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// What is to be dropped.
+        batch: &'a [StageOneInvalidation],
+        /// Whether the host did all of it.
+        done: bool,
+    },
+}

@@ -1,0 +1,169 @@
+//! What the threads of a unit share.
+//!
+//! Locks, in the order in which they may be taken together: engine, then registers, then any one of the others. No lock is
+//! held while the host is called or while the VMM is woken.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use vtd_cache::Caches;
+use vtd_spec::FaultRecord;
+use vtd_walk::Fault;
+
+use crate::device::Devices;
+use crate::effect::EffectQueue;
+use crate::engine::Engine;
+use crate::fault_recording::Recording;
+use crate::guards::Guards;
+use crate::register_page::RegisterPage;
+use crate::translation::{Mode, Translator};
+use crate::{Effect, InterruptMessage, UnitConfig, UnitCounts};
+
+/// Figures that any thread may add to.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) descriptors: AtomicU64,
+    pub(crate) queue_errors: AtomicU64,
+    pub(crate) faults_recorded: AtomicU64,
+    pub(crate) faults_lost: AtomicU64,
+    pub(crate) faults_suppressed: AtomicU64,
+    pub(crate) host_calls: AtomicU64,
+    pub(crate) host_failures: AtomicU64,
+}
+
+/// Adds one to a figure. Figures order nothing.
+pub(crate) fn count(figure: &AtomicU64) {
+    figure.fetch_add(1, Ordering::Relaxed);
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: UnitConfig,
+    engine: Mutex<Engine>,
+    registers: Mutex<RegisterPage>,
+    translator: Mutex<Translator>,
+    devices: RwLock<Devices>,
+    effects: Mutex<EffectQueue>,
+    pub(crate) guards: Guards,
+    pub(crate) figures: Figures,
+    wake_wanted: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(config: UnitConfig) -> Self {
+        Self {
+            engine: Mutex::new(Engine::new(config.quotas)),
+            registers: Mutex::new(RegisterPage::new(config.capabilities, config.version)),
+            translator: Mutex::new(Translator {
+                mode: Mode::Off,
+                caches: Caches::new(config.capacities),
+            }),
+            devices: RwLock::new(Devices::default()),
+            effects: Mutex::new(EffectQueue::default()),
+            guards: Guards::default(),
+            figures: Figures::default(),
+            wake_wanted: AtomicBool::new(false),
+            config,
+        }
+    }
+
+    pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {
+        self.engine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn registers(&self) -> MutexGuard<'_, RegisterPage> {
+        self.registers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn translator(&self) -> MutexGuard<'_, Translator> {
+        self.translator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn devices(&self) -> RwLockReadGuard<'_, Devices> {
+        self.devices.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn devices_mut(&self) -> RwLockWriteGuard<'_, Devices> {
+        self.devices.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn effects(&self) -> MutexGuard<'_, EffectQueue> {
+        self.effects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn push(&self, effect: Effect) {
+        self.effects().push(effect);
+        self.want_wake();
+    }
+
+    /// There is something to take or to step through.
+    pub(crate) fn want_wake(&self) {
+        self.wake_wanted.store(true, Ordering::Release);
+    }
+
+    /// Wakes the VMM if something has come up. To be called with no lock held.
+    pub(crate) fn wake(&self) {
+        if self.wake_wanted.swap(false, Ordering::AcqRel)
+            && let Some(wake) = &self.config.wake
+        {
+            wake.wake();
+        }
+    }
+
+    /// Sends an interrupt.
+    pub(crate) fn send(&self, message: InterruptMessage) {
+        if let Some(observer) = &self.config.observer {
+            observer.interrupt(message);
+        }
+        self.push(Effect::Interrupt(message));
+    }
+
+    /// Records a fault for the guest, unless FPD suppresses it.
+    pub(crate) fn record_fault(&self, record: &FaultRecord, fault: &Fault) {
+        let observer = self.config.observer.as_ref();
+        if !fault.is_recorded() {
+            count(&self.figures.faults_suppressed);
+            if let Some(observer) = observer {
+                observer.fault_dropped(record.source_id, fault);
+            }
+            return;
+        }
+        // The event is sent under the lock of the registers, so that events of two threads keep their order.
+        let mut registers = self.registers();
+        let (recording, message) = registers.with_fault_cause(|faults| faults.record(record));
+        match recording {
+            Recording::Recorded => {
+                count(&self.figures.faults_recorded);
+                if let Some(observer) = observer {
+                    observer.fault_recorded(record);
+                }
+            }
+            Recording::Overflowed => {
+                count(&self.figures.faults_lost);
+                if let Some(observer) = observer {
+                    observer.fault_dropped(record.source_id, fault);
+                }
+            }
+        }
+        if let Some(message) = message {
+            self.send(message);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> UnitCounts {
+        let ledger = self.engine().ledger.counts();
+        let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        UnitCounts {
+            caches: self.translator().caches.counts(),
+            ledger,
+            descriptors: figure(&self.figures.descriptors),
+            queue_errors: figure(&self.figures.queue_errors),
+            faults_recorded: figure(&self.figures.faults_recorded),
+            faults_lost: figure(&self.figures.faults_lost),
+            faults_suppressed: figure(&self.figures.faults_suppressed),
+            host_calls: figure(&self.figures.host_calls),
+            host_failures: figure(&self.figures.host_failures),
+            effects_lost: self.effects().lost(),
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! How a request of an emulated device is answered.
+
+use vtd_cache::{CachedContext, Caches, Tag, Translation};
+use vtd_memory::GuestMemory;
+use vtd_spec::table::{ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
+use vtd_spec::{AddressType, FaultReason, FaultRecord, Gpa, Iova, Pasid, RequestKind};
+use vtd_walk::{
+    Access, Fault, Granted, PasidLookup, RootTable, TableUpdates, Translated, read_context,
+    read_legacy_context, read_pasid, translate, translate_legacy,
+};
+
+use crate::DmaError;
+use crate::device::Device;
+use crate::shared::Shared;
+
+/// Whether and how requests are translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// TES is 0.
+    Off,
+    /// TES is 1.
+    On(RootTable),
+}
+
+/// What requests are answered from.
+#[derive(Debug)]
+pub(crate) struct Translator {
+    pub(crate) mode: Mode,
+    pub(crate) caches: Caches,
+}
+
+/// A request without its device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Request {
+    pub(crate) pasid: Option<Pasid>,
+    pub(crate) iova: Iova,
+    pub(crate) access: Access,
+}
+
+impl Shared {
+    /// Answers a request and records its fault.
+    pub(crate) fn translate(
+        &self,
+        device: &Device,
+        request: Request,
+    ) -> Result<Translated, DmaError> {
+        let answer = self.answer(device, request);
+        if let Err(DmaError::Fault(fault)) = &answer {
+            let record = FaultRecord {
+                address: request.iova.page().0,
+                source_id: device.source_id,
+                pasid: request.pasid,
+                reason: fault.reason,
+                kind: if request.access.write { RequestKind::Write } else { RequestKind::Read },
+                execute: request.access.execute,
+                privileged: request.access.privileged,
+                address_type: AddressType::Untranslated,
+            };
+            self.record_fault(&record, fault);
+        }
+        answer
+    }
+
+    fn answer(&self, device: &Device, request: Request) -> Result<Translated, DmaError> {
+        if device.is_released() {
+            return Err(DmaError::Released);
+        }
+        let mode = self.translator().mode;
+        let is_interrupt = request.pasid.is_none() && request.iova.is_interrupt();
+        match mode {
+            Mode::Off if request.pasid.is_some() => Err(DmaError::Blocked),
+            Mode::Off if is_interrupt => Err(DmaError::Interrupt),
+            Mode::Off => Ok(untranslated(request.iova)),
+            Mode::On(RootTable::Abort) => Err(DmaError::Blocked),
+            Mode::On(RootTable::Unusable) => fault(FaultReason::RootTablePointer),
+            Mode::On(RootTable::Legacy(_)) if request.pasid.is_some() => {
+                fault(FaultReason::PasidUnderLegacy)
+            }
+            Mode::On(_) if is_interrupt && request.access.write => Err(DmaError::Interrupt),
+            Mode::On(RootTable::Legacy(_)) if is_interrupt => {
+                fault(FaultReason::LegacyInterruptRange)
+            }
+            Mode::On(RootTable::Scalable(_)) if is_interrupt => fault(FaultReason::InterruptRange),
+            Mode::On(RootTable::Legacy(root)) => Ok(self.answer_legacy(device, request, root)?),
+            Mode::On(RootTable::Scalable(root)) => Ok(self.answer_scalable(device, request, root)?),
+        }
+    }
+
+    fn answer_legacy(
+        &self,
+        device: &Device,
+        request: Request,
+        root: Gpa,
+    ) -> Result<Translated, Fault> {
+        let (lookup, cached) = {
+            let mut translator = self.translator();
+            let caches = &mut translator.caches;
+            let lookup = caches.begin();
+            let cached = match caches.context(device.id.key()) {
+                Some(CachedContext::Legacy(context, tag)) => Some((context, Some(tag))),
+                Some(CachedContext::Scalable(_)) | None => None,
+            };
+            if let Some((context, Some(tag))) = &cached
+                && is_walked(context)
+                && let Some(found) = caches.translation(*tag, request.iova, request.access)
+            {
+                return self.checked(found.at(request.iova), context.fpd, true);
+            }
+            (lookup, cached)
+        };
+        self.with_memory(|memory| {
+            let caps = &self.config.capabilities;
+            let (context, tag) = match cached {
+                Some(cached) => cached,
+                None => {
+                    let context = read_legacy_context(memory, caps, root, device.source_id)?;
+                    let caches = &mut self.translator().caches;
+                    (context, caches.fill_legacy(lookup, device.id.key(), context))
+                }
+            };
+            let updates = TableUpdates::Made;
+            let translated =
+                translate_legacy(memory, caps, &context, request.iova, request.access, updates)
+                    .map_err(|reason| Fault { reason, fpd: context.fpd, field: "" })?;
+            if let Some(tag) = tag
+                && is_walked(&context)
+            {
+                self.fill(lookup, tag, &request, translated);
+            }
+            Ok(translated)
+        })
+    }
+
+    fn answer_scalable(
+        &self,
+        device: &Device,
+        request: Request,
+        root: Gpa,
+    ) -> Result<Translated, Fault> {
+        let key = device.id.key();
+        let caps = &self.config.capabilities;
+        let (lookup, context) = {
+            let mut translator = self.translator();
+            let lookup = translator.caches.begin();
+            match translator.caches.context(key) {
+                Some(CachedContext::Scalable(context)) => (lookup, Some(context)),
+                Some(CachedContext::Legacy(..)) | None => (lookup, None),
+            }
+        };
+        let context = match context {
+            Some(context) => context,
+            None => {
+                let context = self
+                    .with_memory(|memory| read_context(memory, caps, root, device.source_id))?;
+                self.translator().caches.fill_context(lookup, key, context);
+                context
+            }
+        };
+        let (pasid, request) = effective(&context, request)?;
+        let cached = {
+            let caches = &mut self.translator().caches;
+            let cached = caches.pasid(key, pasid);
+            if let Some(cached) = cached
+                && cached.lookup.is_walked()
+                && let Some(found) = caches.translation(cached.tag, request.iova, request.access)
+            {
+                return self.checked(found.at(request.iova), cached.lookup.fpd, false);
+            }
+            cached.map(|cached| (cached.lookup, Some(cached.tag)))
+        };
+        self.with_memory(|memory| {
+            let (found, tag) = match cached {
+                Some(cached) => cached,
+                None => {
+                    let found = read_pasid(memory, caps, &context, pasid)?;
+                    let caches = &mut self.translator().caches;
+                    (found, caches.fill_pasid(lookup, key, pasid, found))
+                }
+            };
+            let updates = TableUpdates::Made;
+            let translated =
+                translate(memory, caps, &found.entry, request.iova, request.access, updates)
+                    .map_err(|reason| Fault { reason, fpd: found.fpd, field: "" })?;
+            if let Some(tag) = tag
+                && found.is_walked()
+            {
+                self.fill(lookup, tag, &request, translated);
+            }
+            Ok(translated)
+        })
+    }
+
+    fn fill(
+        &self,
+        lookup: vtd_cache::Lookup,
+        tag: Tag,
+        request: &Request,
+        translated: Translated,
+    ) {
+        let translation = Translation::from(translated);
+        let caches = &mut self.translator().caches;
+        caches.fill_translation(lookup, tag, request.iova, request.access, translation);
+    }
+
+    /// A large page may cover the interrupt range, so a hit is looked at again.
+    fn checked(&self, found: Translated, fpd: bool, legacy: bool) -> Result<Translated, Fault> {
+        if !found.address.is_interrupt() {
+            return Ok(found);
+        }
+        let reason =
+            if legacy { FaultReason::LegacyInterruptRange } else { FaultReason::InterruptRange };
+        Err(Fault { reason, fpd, field: "" })
+    }
+
+    /// Runs a walk with the memory map held still.
+    pub(crate) fn with_memory<T>(&self, walk: impl FnOnce(&dyn GuestMemory) -> T) -> T
+    where
+        T: WalkResult,
+    {
+        let mut walk = Some(walk);
+        let mut result = None;
+        self.config.memory.with_snapshot(&mut |memory| {
+            if let Some(walk) = walk.take() {
+                result = Some(walk(memory));
+            }
+        });
+        result.unwrap_or_else(T::unreachable_memory)
+    }
+}
+
+/// What a walk is if a `GuestMemory` breaks its contract and never calls back: as if nothing could be read.
+pub(crate) trait WalkResult {
+    fn unreachable_memory() -> Self;
+}
+
+impl<T> WalkResult for Result<T, Fault> {
+    fn unreachable_memory() -> Self {
+        Err(Fault::new(FaultReason::RootAccess))
+    }
+}
+
+/// Which PASID a request uses, and with what privilege.
+fn effective(context: &ContextEntry, request: Request) -> Result<(Pasid, Request), Fault> {
+    match request.pasid {
+        Some(_) if !context.pasids => {
+            Err(Fault { reason: FaultReason::PasidDisabled, fpd: context.fpd, field: "PASIDE" })
+        }
+        Some(pasid) => Ok((pasid, request)),
+        None => {
+            let access = match context.rid_privileged {
+                true => request.access.with_privilege(),
+                false => request.access.without_privilege(),
+            };
+            Ok((context.rid_pasid, Request { access, ..request }))
+        }
+    }
+}
+
+/// Whether translations through an entry come from a page walk, and so are worth a place in the IOTLB.
+fn is_walked(context: &LegacyContextEntry) -> bool {
+    !matches!(context.translation, LegacyTranslation::PassThrough { .. })
+}
+
+trait IsWalked {
+    fn is_walked(&self) -> bool;
+}
+
+impl IsWalked for PasidLookup {
+    fn is_walked(&self) -> bool {
+        !matches!(self.entry.translation, vtd_spec::table::Translation::PassThrough)
+    }
+}
+
+fn untranslated(iova: Iova) -> Translated {
+    Translated {
+        page: Gpa(iova.page().0),
+        size: PageSize::Size4K,
+        address: Gpa(iova.0),
+        granted: Granted::ALL,
+        dirty: true,
+    }
+}
+
+fn fault<T>(reason: FaultReason) -> Result<T, DmaError> {
+    Err(DmaError::Fault(Fault::new(reason)))
+}

@@ -1,0 +1,452 @@
+//! The remapping unit, as a VMM sees it.
+
+use std::sync::Arc;
+
+use vtd_host::HostCapabilities;
+use vtd_spec::{
+    AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId,
+};
+use vtd_walk::{Access, Fault, RootTable};
+
+use crate::device::Device;
+use crate::engine::{self, DEFAULT_BUDGET, HostCalls, PendingWork};
+use crate::register_page::RegisterPage;
+use crate::shared::Shared;
+use crate::state::{STATE_VERSION, SavedDevice, SavedPending, SlotRecord, UnitState};
+use crate::translation::Mode;
+use crate::{
+    AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, ResetKind, RestoreError,
+    SaveError, SlotState, Step, UnitConfig, UnitCounts, UnknownDevice,
+};
+
+/// A VT-d remapping unit. Clones are the same unit.
+///
+/// A register write does a bounded amount of work and never waits for the host; [`step`](Self::step) does the rest, on whatever
+/// thread the VMM gives it, and [`take_effect`](Self::take_effect) yields what the VMM has to do. Every method may be called from
+/// any thread.
+#[derive(Clone, Debug)]
+pub struct RemappingUnit {
+    shared: Arc<Shared>,
+}
+
+/// A fault of an assigned device, as the host's IOMMU reported it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostFault {
+    /// The slot of the request.
+    pub slot: Slot,
+    /// The address asked for.
+    pub address: Iova,
+    /// What was asked for.
+    pub access: Access,
+    /// Why it was blocked.
+    pub reason: FaultReason,
+}
+
+impl HostFault {
+    /// A fault of a request.
+    #[must_use]
+    pub fn new(slot: Slot, address: Iova, access: Access, reason: FaultReason) -> Self {
+        Self { slot, address, access, reason }
+    }
+}
+
+/// What the host of a restored unit holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestoreOnto {
+    /// What the saved unit had it hold: the ledger is adopted without a call.
+    SameHost,
+    /// Nothing: exactly what was held is bound.
+    FreshHost,
+}
+
+impl RemappingUnit {
+    /// A unit as it is after power-on.
+    #[must_use]
+    pub fn new(config: UnitConfig) -> Self {
+        Self { shared: Arc::new(Shared::new(config)) }
+    }
+
+    /// The size of the register page in bytes, a multiple of 4 KiB.
+    #[must_use]
+    pub fn register_page_size(&self) -> u64 {
+        self.shared.config.capabilities.register_page_size()
+    }
+
+    /// The guest reads `size` bytes of the register page at byte `offset`. Never waits for the host.
+    ///
+    /// What is not an aligned access of 4 or 8 bytes reads 0.
+    #[must_use]
+    pub fn read(&self, offset: u64, size: u8) -> u64 {
+        self.shared.registers().read(offset, size)
+    }
+
+    /// The guest writes `size` bytes of the register page at byte `offset`.
+    ///
+    /// Does at most [`DEFAULT_BUDGET`] of work and never calls the host. What is not an aligned access of 4 or 8 bytes is
+    /// ignored.
+    pub fn write(&self, offset: u64, size: u8, value: u64) {
+        {
+            let mut registers = self.shared.registers();
+            for message in registers.write(offset, size, value) {
+                self.shared.send(message);
+            }
+        }
+        // Whatever is left has asked for a wake.
+        let _left = engine::step(&self.shared, DEFAULT_BUDGET, HostCalls::LeftToStep);
+        self.shared.wake();
+    }
+
+    /// Does work that is left, at most `budget` of it: entries read, slots looked at, descriptors and host calls.
+    pub fn step(&self, budget: u32) -> Step {
+        let mut left = budget;
+        let mut step;
+        // The lock is let go now and then, so that a register write does not wait for a large budget.
+        loop {
+            let now = left.min(DEFAULT_BUDGET);
+            left -= now;
+            step = engine::step(&self.shared, now, HostCalls::Made);
+            if step != Step::More || left == 0 {
+                break;
+            }
+        }
+        self.shared.wake();
+        step
+    }
+
+    /// Steps until nothing is left, or only what waits for a guard or the host.
+    pub fn run(&self) -> Step {
+        loop {
+            let step = self.step(DEFAULT_BUDGET);
+            if step != Step::More {
+                return step;
+            }
+        }
+    }
+
+    /// The next thing for the VMM to do.
+    #[must_use]
+    pub fn take_effect(&self) -> Option<Effect> {
+        self.shared.effects().take()
+    }
+
+    /// Resets the unit. No guest memory is read or written any more, no pending wait is completed, and every binding is changed
+    /// to what holds after power-on by the steps that follow; step until idle before the memory goes away.
+    pub fn reset(&self, kind: ResetKind) {
+        {
+            let mut engine = self.shared.engine();
+            self.shared.registers().reset(kind);
+            let mut translator = self.shared.translator();
+            translator.mode = Mode::Off;
+            translator.caches.invalidate_all();
+            drop(translator);
+            self.shared.effects().forget_interrupts();
+            engine.reset();
+            self.shared.want_wake();
+        }
+        self.shared.wake();
+    }
+
+    /// Attaches a device. An assigned one starts blocked; the steps that follow bind what the guest's tables say.
+    ///
+    /// # Errors
+    /// [`AttachError`]: the source-id is taken, or the device cannot be assigned.
+    pub fn attach(
+        &self,
+        source_id: SourceId,
+        attachment: Attachment,
+    ) -> Result<DeviceId, AttachError> {
+        let host = self.host_capabilities(source_id, attachment)?;
+        {
+            let mut engine = self.shared.engine();
+            let mut devices = self.shared.devices_mut();
+            if devices.of_source(source_id).is_some() {
+                return Err(AttachError::SourceIdTaken(source_id));
+            }
+            let device = devices.add(source_id, attachment, host);
+            let device = device.ok_or(AttachError::TooManyDevices(source_id))?;
+            if let Some(host) = host {
+                engine.ledger.add_device(device.id.key(), source_id, host.pasids);
+                engine.reconcile_device(device.id);
+                self.shared.want_wake();
+            }
+            drop(devices);
+            drop(engine);
+            self.shared.wake();
+            Ok(device.id)
+        }
+    }
+
+    fn host_capabilities(
+        &self,
+        source_id: SourceId,
+        attachment: Attachment,
+    ) -> Result<Option<HostCapabilities>, AttachError> {
+        let Attachment::Assigned(host_device) = attachment else { return Ok(None) };
+        if !self.shared.config.capabilities.caching_mode() {
+            return Err(AttachError::NoCachingMode(source_id));
+        }
+        let host = self.shared.config.host.as_ref().ok_or(AttachError::NoHost(source_id))?;
+        let capabilities = host.capabilities(host_device);
+        capabilities.map(Some).map_err(|source| AttachError::Host { source_id, source })
+    }
+
+    /// Releases a device. From now on its requests have no translation; [`Effect::Released`] follows when nothing is held for it
+    /// and no guard of it is open.
+    ///
+    /// # Errors
+    /// [`UnknownDevice`] if it has been released before.
+    pub fn release(&self, device: DeviceId) -> Result<(), UnknownDevice> {
+        {
+            let mut engine = self.shared.engine();
+            let devices = self.shared.devices();
+            let found = devices.get(device).filter(|device| !device.is_released());
+            found.ok_or(UnknownDevice)?.mark_released();
+            engine.release_device(device);
+            self.shared.want_wake();
+        }
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// Tries again what the host refused for this device: all its slots are reconciled by the steps that follow.
+    ///
+    /// # Errors
+    /// [`UnknownDevice`] if it is not an assigned device.
+    pub fn retry(&self, device: DeviceId) -> Result<(), UnknownDevice> {
+        {
+            let mut engine = self.shared.engine();
+            if !engine.ledger.has_device(device.key()) {
+                return Err(UnknownDevice);
+            }
+            // A device on its way out is to hold nothing, and its release tries that again.
+            let releasing =
+                self.shared.devices().get(device).is_some_and(|device| device.is_released());
+            if releasing {
+                engine.release_device(device);
+            } else {
+                engine.reconcile_device(device);
+            }
+            self.shared.want_wake();
+        }
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// The DMA of an emulated device with a PASID, or with none.
+    ///
+    /// # Errors
+    /// [`UnknownDevice`] if it has been released or is assigned.
+    pub fn dma(&self, device: DeviceId, pasid: Option<Pasid>) -> Result<DmaHandle, UnknownDevice> {
+        let device = self.emulated(device)?;
+        Ok(DmaHandle::new(Arc::clone(&self.shared), device, pasid))
+    }
+
+    fn emulated(&self, device: DeviceId) -> Result<Arc<Device>, UnknownDevice> {
+        let devices = self.shared.devices();
+        let found = devices.get(device).filter(|found| found.is_emulated() && !found.is_released());
+        found.cloned().ok_or(UnknownDevice)
+    }
+
+    /// Records a fault that the host's IOMMU reported of an assigned device.
+    ///
+    /// # Errors
+    /// [`UnknownDevice`] if it is not attached.
+    pub fn report_host_fault(
+        &self,
+        device: DeviceId,
+        fault: HostFault,
+    ) -> Result<(), UnknownDevice> {
+        let source_id = self.shared.devices().get(device).ok_or(UnknownDevice)?.source_id;
+        let record = FaultRecord {
+            address: fault.address.page().0,
+            source_id,
+            pasid: match fault.slot {
+                Slot::Rid => None,
+                Slot::Pasid(pasid) => Some(pasid),
+            },
+            reason: fault.reason,
+            kind: if fault.access.write { RequestKind::Write } else { RequestKind::Read },
+            execute: fault.access.execute,
+            privileged: fault.access.privileged,
+            address_type: AddressType::Untranslated,
+        };
+        self.shared.record_fault(&record, &Fault::new(fault.reason));
+        self.shared.wake();
+        Ok(())
+    }
+
+    /// The devices, in the order of their handles.
+    #[must_use]
+    pub fn devices(&self) -> Vec<DeviceView> {
+        self.shared.devices().iter().map(|device| device.view()).collect()
+    }
+
+    /// The slots of an assigned device that have state: slot Rid first, then PASIDs in order.
+    #[must_use]
+    pub fn slots(&self, device: DeviceId) -> Vec<(Slot, SlotState)> {
+        let engine = self.shared.engine();
+        engine.ledger.slots(device.key()).map(|(slot, state)| (slot, state.clone())).collect()
+    }
+
+    /// Whether requests are translated, and through what; `None` while translation is off.
+    #[must_use]
+    pub fn root_table(&self) -> Option<RootTable> {
+        match self.shared.translator().mode {
+            Mode::Off => None,
+            Mode::On(root) => Some(root),
+        }
+    }
+
+    /// What the unit has done so far.
+    #[must_use]
+    pub fn counts(&self) -> UnitCounts {
+        self.shared.counts()
+    }
+
+    /// The state of the unit, at any moment between steps.
+    ///
+    /// # Errors
+    /// [`SaveError::HostCallUnderWay`] while another thread waits for the host.
+    pub fn save(&self) -> Result<UnitState, SaveError> {
+        let engine = self.shared.engine();
+        if engine.is_calling_host() {
+            return Err(SaveError::HostCallUnderWay);
+        }
+        let caps = &self.shared.config.capabilities;
+        let registers = self.shared.registers().save();
+        let translation = self.shared.translator().mode != Mode::Off;
+        let devices = self.shared.devices();
+        let saved = devices.iter().map(|device| SavedDevice {
+            handle: device.id.0,
+            source_id: device.source_id.0,
+            assigned: match device.attachment {
+                Attachment::Emulated => None,
+                Attachment::Assigned(host_device) => Some(host_device.0),
+            },
+            releasing: device.is_released(),
+            slots: engine.ledger.save(device.id.key()).iter().map(SlotRecord::from).collect(),
+        });
+        Ok(UnitState {
+            version: STATE_VERSION,
+            cap: caps.cap(),
+            ecap: caps.ecap(),
+            host_address_width: caps.host_address_width(),
+            unit_version: self.shared.config.version,
+            registers,
+            translation,
+            pending: SavedPending::from(engine.pending_work()),
+            devices: saved.collect(),
+            next_handle: devices.next_handle(),
+        })
+    }
+
+    /// A unit that goes on where a saved one stopped. Device handles stay what they were; interrupts that had not been taken as
+    /// effects before the save are the VMM's to carry over.
+    ///
+    /// # Errors
+    /// [`RestoreError`]: another version, another configuration, or a field that no unit can have.
+    pub fn restore(
+        config: UnitConfig,
+        state: &UnitState,
+        onto: RestoreOnto,
+    ) -> Result<Self, RestoreError> {
+        check(&config, state)?;
+        let unit = Self::new(config);
+        {
+            let pending = PendingWork::from(&state.pending);
+            let root = unit.restore_registers(state, &pending)?;
+            unit.shared.translator().mode = if state.translation { Mode::On(root) } else { Mode::Off };
+            unit.restore_devices(state, onto)?;
+            let mut engine = unit.shared.engine();
+            engine.resume(&pending);
+            if onto == RestoreOnto::FreshHost && !pending.restore {
+                engine.begin_restore();
+            }
+            unit.shared.want_wake();
+        }
+        unit.shared.wake();
+        Ok(unit)
+    }
+
+    fn restore_registers(
+        &self,
+        state: &UnitState,
+        pending: &PendingWork,
+    ) -> Result<RootTable, RestoreError> {
+        let mut registers = self.shared.registers();
+        let field = |field| RestoreError::Field { field, why: "it does not fit CAP.NFR" };
+        registers.restore(&state.registers).map_err(field)?;
+        // A command that was under way begins anew, unless a later one has taken its place.
+        let RegisterPage { commands, latched_root, .. } = &mut *registers;
+        if pending.root && commands.root.is_none() {
+            commands.root = Some(*latched_root);
+        }
+        commands.translation = commands.translation.or(pending.translation);
+        commands.context |= pending.context_command;
+        commands.iotlb |= pending.iotlb_command;
+        let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
+        Ok(RootTable::new(root, &self.shared.config.capabilities))
+    }
+
+    fn restore_devices(&self, state: &UnitState, onto: RestoreOnto) -> Result<(), RestoreError> {
+        for saved in &state.devices {
+            let source_id = SourceId(saved.source_id);
+            let attachment = match saved.assigned {
+                None => Attachment::Emulated,
+                Some(host_device) => Attachment::Assigned(vtd_host::HostDevice(host_device)),
+            };
+            let host = self.host_capabilities(source_id, attachment)?;
+            let mut engine = self.shared.engine();
+            let mut devices = self.shared.devices_mut();
+            if saved.handle >= state.next_handle
+                || devices.get(DeviceId(saved.handle)).is_some()
+                || devices.of_source(source_id).is_some()
+            {
+                let why = "a handle or source-id that is taken or was never given";
+                return Err(RestoreError::Field { field: "devices", why });
+            }
+            let device = devices.enter(DeviceId(saved.handle), source_id, attachment, host);
+            if let Some(host) = host {
+                engine.ledger.add_device(device.id.key(), source_id, host.pasids);
+                for slot in &saved.slots {
+                    let slot = slot.try_into()?;
+                    match onto {
+                        RestoreOnto::SameHost => engine.ledger.adopt(device.id.key(), &slot),
+                        RestoreOnto::FreshHost => engine.ledger.mourn(device.id.key(), &slot),
+                    }
+                }
+            }
+            if saved.releasing {
+                device.mark_released();
+                engine.release_device(device.id);
+            }
+        }
+        self.shared.devices_mut().continue_handles(state.next_handle);
+        Ok(())
+    }
+}
+
+/// Whether a state is of a unit with this configuration.
+fn check(config: &UnitConfig, state: &UnitState) -> Result<(), RestoreError> {
+    if state.version != STATE_VERSION {
+        return Err(RestoreError::Version { found: state.version, readable: STATE_VERSION });
+    }
+    let caps = &config.capabilities;
+    let same = [
+        ("CAP", state.cap, caps.cap()),
+        ("ECAP", state.ecap, caps.ecap()),
+        ("VER", u64::from(state.unit_version), u64::from(config.version)),
+        (
+            "host address width",
+            u64::from(state.host_address_width),
+            u64::from(caps.host_address_width()),
+        ),
+    ];
+    match same.into_iter().find(|(_, saved, configured)| saved != configured) {
+        Some((what, saved, configured)) => {
+            Err(RestoreError::OtherUnit { what, saved, configured })
+        }
+        None => Ok(()),
+    }
+}
