@@ -25,7 +25,9 @@ pub enum CapabilityError {
         needs: &'static str,
     },
     /// CAP.SAGAW names a width other than 39, 48 or 57 bits.
-    #[error("CAP.SAGAW is {0:#x}: only bits 1, 2 and 3 (39, 48 and 57 bits) are second-stage widths")]
+    #[error(
+        "CAP.SAGAW is {0:#x}: only bits 1, 2 and 3 (39, 48 and 57 bits) are second-stage widths"
+    )]
     UnknownSecondStageWidth(u8),
     /// Second-stage translation is shown and no width for it.
     #[error("CAP.SAGAW is 0, yet the unit has second-stage tables")]
@@ -98,10 +100,7 @@ impl Capabilities {
             (self.nested() && !self.first_stage(), ecap("NEST", "ECAP.FSTS")),
             (self.nested() && !self.scalable_second_stage(), ecap("NEST", "ECAP.SSTS")),
             (self.interrupt_remapping() && !self.queued_invalidation(), ecap("IR", "ECAP.QI")),
-            (
-                self.extended_interrupt_mode() && !self.interrupt_remapping(),
-                ecap("EIM", "ECAP.IR"),
-            ),
+            (self.extended_interrupt_mode() && !self.interrupt_remapping(), ecap("EIM", "ECAP.IR")),
             (self.page_requests() && !self.device_tlbs(), ecap("PRS", "ECAP.DT")),
             (self.page_requests() && !self.pasid(), ecap("PRS", "ECAP.PASID")),
             (self.virtual_commands() && !self.pasid(), ecap("VCS", "ECAP.PASID")),
@@ -125,7 +124,8 @@ impl Capabilities {
 
     /// The fixed registers take 000 to 0EF, the virtual command registers E00 to E3F.
     fn check_register_places(&self) -> Result<(), CapabilityError> {
-        let faults = ("FRCD", self.fault_record_offset(), 16 * u64::from(self.fault_record_count()));
+        let faults =
+            ("FRCD", self.fault_record_offset(), 16 * u64::from(self.fault_record_count()));
         let invalidate = ("IVA and IOTLB", self.invalidate_register_offset(), 16);
         let fixed = ("the fixed registers", 0, 0xf0);
         let commands = ("VCMD, VCRSP and VCCAP", 0xe00, 0x40);

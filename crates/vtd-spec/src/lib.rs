@@ -12,6 +12,8 @@ mod fault_record;
 mod identity;
 mod interrupt_remapping_entry;
 mod page_request;
+#[doc(hidden)]
+pub mod planted;
 pub mod register;
 pub mod table;
 

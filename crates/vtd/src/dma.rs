@@ -144,7 +144,11 @@ impl DmaGuard<'_> {
     ///
     /// # Errors
     /// [`DmaError`] says why there is none; a fault has been recorded for the guest by then.
-    pub fn translate(&self, iova: Iova, access: Access) -> Result<GuardedTranslation<'_>, DmaError> {
+    pub fn translate(
+        &self,
+        iova: Iova,
+        access: Access,
+    ) -> Result<GuardedTranslation<'_>, DmaError> {
         let translated = self.look_up(iova, access)?;
         Ok(GuardedTranslation { translated, _guard: self })
     }

@@ -9,7 +9,9 @@ use vtd_spec::SourceId;
 #[non_exhaustive]
 pub enum AttachError {
     /// CAP.CM is 0: the guest would never tell of a new entry, so bindings could not follow its tables.
-    #[error("{0} cannot be assigned: CAP.CM (caching mode) is 0, so the guest does not tell of new entries")]
+    #[error(
+        "{0} cannot be assigned: CAP.CM (caching mode) is 0, so the guest does not tell of new entries"
+    )]
     NoCachingMode(SourceId),
     /// The unit was made without a host.
     #[error("{0} cannot be assigned: the unit has no host IOMMU")]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use vtd_cache::{Call, Change};
-use vtd_host::{HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError, StageOneInvalidation};
+use vtd_host::{
+    HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError, StageOneInvalidation,
+};
 use vtd_spec::Slot;
 
 use crate::device::Device;
@@ -111,11 +113,8 @@ fn view<'a>(device: &Device, request: &'a HostRequest, done: bool) -> HostCallVi
                 Call::Unbind => HostCallView::Unbind { source_id, slot, done },
             }
         }
-        HostRequest::Invalidate(request) => HostCallView::Invalidate {
-            source_id,
-            slot: request.slot,
-            batch: &request.batch,
-            done,
-        },
+        HostRequest::Invalidate(request) => {
+            HostCallView::Invalidate { source_id, slot: request.slot, batch: &request.batch, done }
+        }
     }
 }

@@ -49,12 +49,13 @@ impl InvalidationQueue {
             let why = "256-bit descriptors need ECAP.SMTS".into();
             return Err(stop(QueueErrorInfo::InvalidWidth, why));
         }
-        if tail % self.address.descriptor_bytes() != 0 {
+        if !tail.is_multiple_of(self.address.descriptor_bytes()) {
             let why = format!("tail {tail:#x} is not aligned to a 256-bit descriptor");
             return Err(stop(QueueErrorInfo::UnalignedTail, why));
         }
         if tail >= self.address.bytes() {
-            let why = format!("tail {tail:#x} is past a queue of {:#x} bytes", self.address.bytes());
+            let why =
+                format!("tail {tail:#x} is past a queue of {:#x} bytes", self.address.bytes());
             return Err(stop(QueueErrorInfo::InvalidTail, why));
         }
         if head == tail {

@@ -2,8 +2,8 @@
 
 use vtd_spec::Capabilities;
 use vtd_spec::register::{
-    ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, QueueError, QueueErrorInfo, TableMode,
-    RootTableAddress, offset,
+    ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, QueueError, QueueErrorInfo,
+    RootTableAddress, TableMode, offset,
 };
 
 use crate::InterruptMessage;
@@ -330,11 +330,8 @@ impl RegisterPage {
     ) -> (T, Option<InterruptMessage>) {
         let had_cause = self.faults.has_cause();
         let result = cause(&mut self.faults);
-        let sent = if !had_cause && self.faults.has_cause() {
-            self.fault_event.raise()
-        } else {
-            None
-        };
+        let sent =
+            if !had_cause && self.faults.has_cause() { self.fault_event.raise() } else { None };
         (result, sent)
     }
 

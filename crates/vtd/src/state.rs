@@ -133,7 +133,11 @@ impl From<&SavedSlot> for SlotRecord {
             held: slot.held.map(BindingRecord::from),
             failure: slot.failure.map(|failure| FailureRecord {
                 attempted: failure.attempted.map(BindingRecord::from),
-                kind: KINDS.iter().zip(0..).find(|(kind, _)| **kind == failure.kind).map_or(0, |(_, n)| n),
+                kind: KINDS
+                    .iter()
+                    .zip(0..)
+                    .find(|(kind, _)| **kind == failure.kind)
+                    .map_or(0, |(_, n)| n),
                 errno: failure.errno,
             }),
         }

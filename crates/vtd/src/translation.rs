@@ -150,8 +150,8 @@ impl Shared {
         let context = match context {
             Some(context) => context,
             None => {
-                let context = self
-                    .with_memory(|memory| read_context(memory, caps, root, device.source_id))?;
+                let context =
+                    self.with_memory(|memory| read_context(memory, caps, root, device.source_id))?;
                 self.translator().caches.fill_context(lookup, key, context);
                 context
             }
@@ -190,13 +190,7 @@ impl Shared {
         })
     }
 
-    fn fill(
-        &self,
-        lookup: vtd_cache::Lookup,
-        tag: Tag,
-        request: &Request,
-        translated: Translated,
-    ) {
+    fn fill(&self, lookup: vtd_cache::Lookup, tag: Tag, request: &Request, translated: Translated) {
         let translation = Translation::from(translated);
         let caches = &mut self.translator().caches;
         caches.fill_translation(lookup, tag, request.iova, request.access, translation);

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use vtd_host::HostCapabilities;
-use vtd_spec::{
-    AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId,
-};
+use vtd_spec::{AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId};
 use vtd_walk::{Access, Fault, RootTable};
 
 use crate::device::Device;
@@ -356,7 +354,8 @@ impl RemappingUnit {
         {
             let pending = PendingWork::from(&state.pending);
             let root = unit.restore_registers(state, &pending)?;
-            unit.shared.translator().mode = if state.translation { Mode::On(root) } else { Mode::Off };
+            unit.shared.translator().mode =
+                if state.translation { Mode::On(root) } else { Mode::Off };
             unit.restore_devices(state, onto)?;
             let mut engine = unit.shared.engine();
             engine.resume(&pending);
@@ -444,9 +443,7 @@ fn check(config: &UnitConfig, state: &UnitState) -> Result<(), RestoreError> {
         ),
     ];
     match same.into_iter().find(|(_, saved, configured)| saved != configured) {
-        Some((what, saved, configured)) => {
-            Err(RestoreError::OtherUnit { what, saved, configured })
-        }
+        Some((what, saved, configured)) => Err(RestoreError::OtherUnit { what, saved, configured }),
         None => Ok(()),
     }
 }

@@ -95,7 +95,10 @@ pub(super) fn dma_agrees(
         (DmaAnswer::Translated { permissions, .. }, DmaOutcome::Refused) => {
             !permissions.grant(direction)
         }
-        (DmaAnswer::Translated { gpa, mask, permissions }, DmaOutcome::Translated(address, granted)) => {
+        (
+            DmaAnswer::Translated { gpa, mask, permissions },
+            DmaOutcome::Translated(address, granted),
+        ) => {
             permissions.grant(direction)
                 && Gpa(gpa.0 | iova & mask) == *address
                 && (!strict || permissions_of(*granted) == Some(*permissions))

@@ -29,7 +29,9 @@ pub enum ReplayError {
         why: String,
     },
     /// The unit read a page that no line names, and that is not allowed.
-    #[error("line {line}: the unit read guest memory at {page:#x}, a page that no line before names")]
+    #[error(
+        "line {line}: the unit read guest memory at {page:#x}, a page that no line before names"
+    )]
     UnknownPage {
         /// The input that led to it.
         line: u64,

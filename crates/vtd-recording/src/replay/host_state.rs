@@ -231,7 +231,11 @@ fn guest_entry([low, tag, first]: [u64; 3]) -> GuestEntry {
         _ if reserved => None,
         1 => Some(Binding::FirstStage(FirstStage {
             table: Gpa(first & 0x000f_ffff_ffff_f000),
-            levels: if first >> 2 & 3 == 0 { FirstStageLevels::Four } else { FirstStageLevels::Five },
+            levels: if first >> 2 & 3 == 0 {
+                FirstStageLevels::Four
+            } else {
+                FirstStageLevels::Five
+            },
             supervisor: first & 1 == 1,
             write_protect: first >> 4 & 1 == 1,
             extended_accessed: first >> 7 & 1 == 1,

@@ -41,11 +41,7 @@ pub fn replay(
     let header = reader.header().clone();
     let mut replay = Replay {
         machine: Machine::new(&header, options, follow.is_some())?,
-        report: Report {
-            guest: header.guest.clone(),
-            strict: header.strict,
-            ..Report::default()
-        },
+        report: Report { guest: header.guest.clone(), strict: header.strict, ..Report::default() },
         header,
         options,
         follow,
@@ -96,7 +92,8 @@ impl Dma {
 
 impl Replay<'_, '_> {
     fn take(&mut self, line: u64, event: Event) -> Result<(), ReplayError> {
-        let memory = |why: vtd::memory::AccessError| ReplayError::Input { line, why: why.to_string() };
+        let memory =
+            |why: vtd::memory::AccessError| ReplayError::Input { line, why: why.to_string() };
         match event {
             Event::Mem { gpa, bytes } => {
                 self.machine.memory.write_bytes(gpa, &bytes).map_err(memory)
@@ -200,7 +197,8 @@ impl Replay<'_, '_> {
             self.report.agree(Kind::Read);
             return shown;
         }
-        let explained = self.record_read(offset, size).and_then(|read| read.explain(recorded, ours));
+        let explained =
+            self.record_read(offset, size).and_then(|read| read.explain(recorded, ours));
         match explained {
             Some(by) if !self.header.strict => self.report.explain(Kind::Read, &by),
             _ => {

@@ -53,8 +53,9 @@ impl PasidEntry {
             return Entry::NotPresent { fpd };
         }
         let domain = DomainId((tag & 0xffff) as u16);
-        let malformed =
-            |reason, field| Entry::Malformed(Malformed { fpd, domain: Some(domain), reason, field });
+        let malformed = |reason, field| {
+            Entry::Malformed(Malformed { fpd, domain: Some(domain), reason, field })
+        };
         let translation_type = low >> 6 & 7;
         let uses_first_stage = matches!(translation_type, 1 | 3);
         let uses_second_stage = matches!(translation_type, 2 | 3);

@@ -1,0 +1,53 @@
+//! What the host answers, and what has to follow.
+
+use vtd_cache::Outcome;
+
+use super::Engine;
+use crate::Effect;
+use crate::device::Device;
+use crate::host_calls::{HostAnswer, HostRequest, InvalidateRequest};
+use crate::shared::Shared;
+
+impl Engine {
+    /// Enters what the host answered, and what has to follow.
+    pub(super) fn take_answer(
+        &mut self,
+        shared: &Shared,
+        device: &Device,
+        request: HostRequest,
+        answer: HostAnswer,
+    ) {
+        let errno = answer.error.as_ref().and_then(|error| error.errno);
+        let (slot, operation) = (request.slot(), request.operation());
+        self.follow_up = match (request, &answer.error) {
+            (HostRequest::Change(change), error) => {
+                let outcome =
+                    if error.is_some() { Outcome::Failed { errno } } else { Outcome::Done };
+                self.ledger.settle(&change, outcome).map(HostRequest::Change)
+            }
+            (HostRequest::Invalidate(_), None) => None,
+            (HostRequest::Invalidate(request), Some(_)) => {
+                self.after_failed_invalidation(&request, answer.handled, errno)
+            }
+        };
+        if let Some(error) = answer.error {
+            shared.push(Effect::HostCallFailed { device: device.id, slot, operation, error });
+        }
+    }
+
+    /// What the host did not drop is tried once more; after that the binding goes.
+    pub(super) fn after_failed_invalidation(
+        &mut self,
+        request: &InvalidateRequest,
+        handled: usize,
+        errno: Option<i32>,
+    ) -> Option<HostRequest> {
+        if request.again {
+            let unbind = self.ledger.distrust(request.device, request.slot, errno);
+            return unbind.map(HostRequest::Change);
+        }
+        let batch = request.batch.get(handled..).unwrap_or(&request.batch).to_vec();
+        let InvalidateRequest { device, slot, .. } = *request;
+        Some(HostRequest::Invalidate(InvalidateRequest { device, slot, batch, again: true }))
+    }
+}

@@ -1,0 +1,118 @@
+//! Commands that software gives through the registers.
+
+use vtd_cache::Scope;
+use vtd_spec::descriptor::{ContextCacheInvalidation, IotlbScope};
+use vtd_spec::register::{InvalidateAddress, RootTableAddress};
+use vtd_walk::RootTable;
+
+use super::Engine;
+use super::task::{Purpose, Source};
+use crate::invalidation_queue::InvalidationQueue;
+use crate::shared::Shared;
+use crate::translation::Mode;
+
+impl Engine {
+    /// Takes up what software has commanded through the registers, one command at a time.
+    pub(super) fn take_commands(&mut self, shared: &Shared) {
+        let busy = |purpose: Purpose| {
+            matches!(purpose, Purpose::Root | Purpose::Translation(_) | Purpose::Reset)
+        };
+        let mut registers = shared.registers();
+        if std::mem::take(&mut registers.doorbell) {
+            self.retry_contradictions();
+        }
+        if self.tasks.iter().any(|task| busy(task.purpose)) {
+            return;
+        }
+        if let Some(root) = registers.commands.root.take() {
+            drop(registers);
+            self.set_root(shared, root);
+        } else if let Some(on) = registers.commands.translation.take() {
+            let root = registers.latched_root;
+            drop(registers);
+            self.set_translation(shared, on, root);
+        } else if std::mem::take(&mut registers.commands.queue_off) {
+            self.queue_closing = self.queue.is_some();
+        } else if registers.commands.queue_on && !self.queue_closing {
+            registers.commands.queue_on = false;
+            self.queue = Some(InvalidationQueue::new(registers.queue_address()));
+            registers.queue_head = 0;
+            registers.status.qies = true;
+        } else if registers.commands.context && !self.is_at(Purpose::ContextCommand) {
+            registers.commands.context = false;
+            let command = registers.context_command();
+            drop(registers);
+            self.run_context_command(shared, command.invalidation());
+        } else if registers.commands.iotlb && !self.is_at(Purpose::IotlbCommand) {
+            registers.commands.iotlb = false;
+            let (command, address) = registers.iotlb_command();
+            drop(registers);
+            let address = InvalidateAddress::from_bits(address);
+            let largest = shared.config.capabilities.maximum_address_mask();
+            let wanted = command.invalidation(address).map(|invalidation| invalidation.scope);
+            let refused = matches!(
+                wanted,
+                Some(IotlbScope::Pages { pages, .. }) if pages.mask > largest
+            );
+            self.run_iotlb_command(shared, wanted.filter(|_| !refused));
+        }
+    }
+
+    /// Software rings the doorbell while the host holds what it should not: one more try, since nothing else may come.
+    pub(super) fn retry_contradictions(&mut self) {
+        if !self.ledger.contradicts() || (self.wait.is_none() && self.due.is_empty()) {
+            return;
+        }
+        let stuck: Vec<_> = self.stuck_devices().collect();
+        for device in stuck {
+            self.reconcile_device(device);
+        }
+    }
+
+    pub(super) fn set_root(&mut self, shared: &Shared, root: u64) {
+        shared.registers().latched_root = root;
+        {
+            let mut translator = shared.translator();
+            if let Mode::On(_) = translator.mode {
+                translator.mode = Mode::On(root_table(shared, root));
+            }
+            translator.caches.invalidate_all();
+        }
+        self.begin(Purpose::Root, Scope::everything(), Source::Guest);
+    }
+
+    pub(super) fn set_translation(&mut self, shared: &Shared, on: bool, root: u64) {
+        {
+            let mut translator = shared.translator();
+            translator.mode = if on { Mode::On(root_table(shared, root)) } else { Mode::Off };
+            translator.caches.invalidate_all();
+        }
+        self.begin(Purpose::Translation(on), Scope::everything(), Source::Guest);
+    }
+
+    pub(super) fn run_context_command(
+        &mut self,
+        shared: &Shared,
+        invalidation: Option<ContextCacheInvalidation>,
+    ) {
+        match invalidation {
+            Some(invalidation) if !shared.registers().names_scalable_mode() => {
+                self.invalidate_contexts(shared, &invalidation, Purpose::ContextCommand);
+            }
+            _ => shared.registers().finish_context_command(false),
+        }
+    }
+
+    pub(super) fn run_iotlb_command(&mut self, shared: &Shared, scope: Option<IotlbScope>) {
+        match scope {
+            Some(scope) if !shared.registers().names_scalable_mode() => {
+                self.invalidate_iotlb(shared, scope, Purpose::IotlbCommand);
+            }
+            _ => shared.registers().finish_iotlb_command(false),
+        }
+    }
+}
+
+fn root_table(shared: &Shared, root: u64) -> RootTable {
+    RootTable::new(RootTableAddress::from_bits(root), &shared.config.capabilities)
+}

@@ -1,0 +1,204 @@
+//! Invalidation descriptors: fetched in order, carried out one at a time.
+
+use vtd_cache::{DeviceKey, DeviceScope, Scope, SlotScope, StageOneScope, StageOneWalk};
+use vtd_host::{StageOneInvalidation, StageOneRange};
+use vtd_spec::descriptor::{
+    AddressMask, ContextCacheInvalidation, Descriptor, IotlbScope, PasidCacheInvalidation,
+    PasidIotlbInvalidation,
+};
+
+use super::Engine;
+use super::task::{Purpose, Source, Task, Work};
+use crate::shared::{Shared, count};
+
+impl Engine {
+    /// Fetches the next descriptor and carries it out, or begins to; whether there was one.
+    pub(super) fn serve_queue(&mut self, shared: &Shared) -> bool {
+        let Some(queue) = self.queue else { return false };
+        if self.queue_closing || self.wait.is_some() {
+            return false;
+        }
+        let (head, tail) = {
+            let registers = shared.registers();
+            if registers.faults.stops_queue() {
+                return false;
+            }
+            (registers.queue_head, registers.queue_tail())
+        };
+        let mut fetched = Ok(None);
+        shared.config.memory.with_snapshot(&mut |memory| {
+            fetched = queue.fetch(memory, &shared.config.capabilities, head, tail);
+        });
+        match fetched {
+            Ok(None) => false,
+            Ok(Some(descriptor)) => {
+                if let Some(observer) = &shared.config.observer {
+                    observer.descriptor(head, &descriptor);
+                }
+                self.carry_out(shared, &descriptor);
+                true
+            }
+            Err(stop) => {
+                count(&shared.figures.queue_errors);
+                if let Some(observer) = &shared.config.observer {
+                    observer.queue_error(head, &stop.why);
+                }
+                let message = shared.registers().stop_queue(stop.info);
+                if let Some(message) = message {
+                    shared.send(message);
+                }
+                false
+            }
+        }
+    }
+
+    pub(super) fn carry_out(&mut self, shared: &Shared, descriptor: &Descriptor) {
+        match descriptor {
+            Descriptor::ContextCache(invalidation) => {
+                self.invalidate_contexts(shared, invalidation, Purpose::Descriptor);
+            }
+            Descriptor::PasidCache(invalidation) => self.invalidate_pasids(shared, *invalidation),
+            Descriptor::Iotlb(invalidation) => {
+                self.invalidate_iotlb(shared, invalidation.scope, Purpose::Descriptor);
+            }
+            Descriptor::PasidIotlb(invalidation) => {
+                self.invalidate_pasid_iotlb(shared, invalidation);
+            }
+            Descriptor::Wait(wait) => {
+                self.wait = Some((*wait, shared.guards.barrier()));
+            }
+            // No emulated device holds a device TLB or asks for pages, no interrupt entry is cached, and a host flushes the
+            // device TLBs of assigned devices itself: there is nothing to drop and nobody to answer.
+            Descriptor::DeviceTlb(_)
+            | Descriptor::PasidDeviceTlb(_)
+            | Descriptor::InterruptEntryCache(_)
+            | Descriptor::PageGroupResponse(_) => self.advance_head(shared),
+        }
+    }
+
+    /// A context-cache invalidation: PASID state of the devices goes with it, and their bindings are reconciled.
+    pub(super) fn invalidate_contexts(
+        &mut self,
+        shared: &Shared,
+        invalidation: &ContextCacheInvalidation,
+        purpose: Purpose,
+    ) {
+        let devices = match invalidation {
+            // By domain it is global: a context entry of scalable mode has no domain, and more may always go.
+            ContextCacheInvalidation::Global | ContextCacheInvalidation::Domain(_) => {
+                shared.translator().caches.invalidate_all();
+                DeviceScope::All
+            }
+            ContextCacheInvalidation::Device { source_id, function_mask, .. } => {
+                let ignored = function_mask.ignored_bits();
+                let scope = DeviceScope::Requesters { source_id: *source_id, ignored };
+                let keys: Vec<_> = shared
+                    .devices()
+                    .iter()
+                    .filter(|device| scope.contains(device.id.key(), device.source_id))
+                    .map(|device| device.id.key())
+                    .collect();
+                shared.translator().caches.invalidate_devices(keys.into_iter());
+                scope
+            }
+        };
+        let scope = Scope { devices, slots: SlotScope::All, domain: None };
+        self.begin(purpose, scope, Source::Guest);
+    }
+
+    pub(super) fn invalidate_pasids(
+        &mut self,
+        shared: &Shared,
+        invalidation: PasidCacheInvalidation,
+    ) {
+        let (slots, domain) = match invalidation {
+            PasidCacheInvalidation::Global => {
+                shared.translator().caches.invalidate_all();
+                (SlotScope::All, None)
+            }
+            PasidCacheInvalidation::Domain(domain) => {
+                shared.translator().caches.invalidate_pasid_domain(domain);
+                (SlotScope::All, Some(domain))
+            }
+            PasidCacheInvalidation::Pasid { domain, pasid } => {
+                let devices = emulated(shared);
+                shared.translator().caches.invalidate_pasid(pasid, devices.into_iter());
+                (SlotScope::Pasids(pasid.get()..pasid.get() + 1), Some(domain))
+            }
+        };
+        let scope = Scope { devices: DeviceScope::All, slots, domain };
+        self.begin(Purpose::Descriptor, scope, Source::Guest);
+    }
+
+    pub(super) fn invalidate_iotlb(
+        &mut self,
+        shared: &Shared,
+        scope: IotlbScope,
+        purpose: Purpose,
+    ) {
+        let mut translator = shared.translator();
+        let caches = &mut translator.caches;
+        let reached = match scope {
+            IotlbScope::Global => {
+                caches.invalidate_translations();
+                Some(StageOneScope::All)
+            }
+            IotlbScope::Domain(domain) => {
+                caches.invalidate_translation_domain(domain);
+                Some(StageOneScope::Domain(domain))
+            }
+            IotlbScope::Pages { domain, pages } => {
+                let range = pages.range();
+                caches.invalidate_domain_pages(domain, range.first(), range.last());
+                // By page it concerns second-stage tables, which the host does not hold.
+                None
+            }
+        };
+        drop(translator);
+        match reached {
+            Some(scope) => self.begin_stage_one(scope, StageOneInvalidation::EVERYTHING, purpose),
+            None => self.finish(shared, purpose),
+        }
+    }
+
+    pub(super) fn invalidate_pasid_iotlb(
+        &mut self,
+        shared: &Shared,
+        invalidation: &PasidIotlbInvalidation,
+    ) {
+        let PasidIotlbInvalidation { domain, pasid, pages } = *invalidation;
+        let range = pages.map(AddressMask::range);
+        let devices = emulated(shared);
+        shared.translator().caches.invalidate_pasid_translations(
+            domain,
+            pasid,
+            range.map(|range| (range.first(), range.last())),
+            devices.into_iter(),
+        );
+        let stage_one = match (pages, range) {
+            (Some(pages), Some(range)) if !range.is_everything() => StageOneInvalidation {
+                range: StageOneRange::Pages { first: range.address(), count: range.pages() },
+                leaf_only: pages.leaf_only,
+            },
+            _ => StageOneInvalidation::EVERYTHING,
+        };
+        let scope = StageOneScope::Pasid(domain, pasid);
+        self.begin_stage_one(scope, stage_one, Purpose::Descriptor);
+    }
+
+    pub(super) fn begin_stage_one(
+        &mut self,
+        scope: StageOneScope,
+        invalidation: StageOneInvalidation,
+        purpose: Purpose,
+    ) {
+        let work = Work::StageOne(StageOneWalk::new(scope), invalidation);
+        self.tasks.push(Task { purpose, work });
+    }
+}
+
+/// The devices that may have something in the caches.
+fn emulated(shared: &Shared) -> Vec<DeviceKey> {
+    let devices = shared.devices();
+    devices.iter().filter(|device| device.is_emulated()).map(|device| device.id.key()).collect()
+}

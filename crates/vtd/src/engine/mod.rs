@@ -1,0 +1,368 @@
+//! The engine: what a unit does step by step, in bounded amounts.
+
+mod answers;
+mod commands;
+mod completions;
+mod descriptors;
+mod task;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use vtd_cache::{
+    DeviceKey, Ledger, Next, NextStageOne, Quotas, Reconciliation, Scope, Tables, Wanted,
+};
+use vtd_spec::descriptor::Wait;
+use vtd_spec::{Binding, Slot};
+use vtd_walk::RootTable;
+
+use crate::device::Device;
+use crate::guards::Barrier;
+use crate::host_calls::{HostRequest, InvalidateRequest, perform};
+use crate::invalidation_queue::InvalidationQueue;
+use crate::shared::Shared;
+use crate::translation::Mode;
+use crate::{DeviceId, Effect};
+use task::{DeviceJob, Due, Purpose, Source, Task, Work, Worked};
+
+pub(crate) use task::PendingWork;
+
+/// How much work a register write does at most, in entries read, slots looked at and descriptors.
+pub const DEFAULT_BUDGET: u32 = 4_096;
+
+/// What [`RemappingUnit::step`](crate::RemappingUnit::step) says of the work that is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Step {
+    /// None.
+    Idle,
+    /// Some: call again.
+    More,
+    /// Some, but not now: a guard is open, a host call is under way on another thread, or the host did not give up a binding.
+    /// The unit wakes the VMM when it can go on.
+    Waiting,
+}
+
+/// Whether a step may call the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HostCalls {
+    Made,
+    /// The step is part of a register write, which never waits for the host.
+    LeftToStep,
+}
+
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) ledger: Ledger,
+    queue: Option<InvalidationQueue>,
+    /// QIE was cleared; GSTS.QIES follows once nothing of the queue is left.
+    queue_closing: bool,
+    /// The innermost task is the last. Each purpose occurs at most once.
+    tasks: Vec<Task>,
+    due: Vec<Due>,
+    device_jobs: VecDeque<DeviceJob>,
+    /// The wait at the head of the queue.
+    wait: Option<(Wait, Barrier)>,
+    /// A call that must follow the one before: an unbind after a failed replace, the rest of a batch.
+    follow_up: Option<HostRequest>,
+    host_call_under_way: bool,
+    /// The VMM has been told that the host does not give up a binding.
+    told_stuck: bool,
+}
+
+/// What the engine comes to within a step.
+enum Advance {
+    Call(Arc<Device>, HostRequest),
+    Pause(Step),
+}
+
+/// Steps a unit: `budget` bounds the work, and the host is called with no lock held.
+pub(crate) fn step(shared: &Shared, budget: u32, calls: HostCalls) -> Step {
+    let mut budget = budget;
+    let mut engine = shared.engine();
+    if engine.host_call_under_way {
+        return Step::Waiting;
+    }
+    loop {
+        match engine.advance(shared, &mut budget, calls) {
+            Advance::Pause(step) => return step,
+            Advance::Call(device, request) => {
+                engine.host_call_under_way = true;
+                drop(engine);
+                let answer = perform(shared, &device, &request);
+                engine = shared.engine();
+                engine.host_call_under_way = false;
+                engine.take_answer(shared, &device, request, answer);
+                budget = budget.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(crate) fn new(quotas: Quotas) -> Self {
+        Self {
+            ledger: Ledger::new(quotas),
+            queue: None,
+            queue_closing: false,
+            tasks: Vec::new(),
+            due: Vec::new(),
+            device_jobs: VecDeque::new(),
+            wait: None,
+            follow_up: None,
+            host_call_under_way: false,
+            told_stuck: false,
+        }
+    }
+
+    pub(crate) fn is_calling_host(&self) -> bool {
+        self.host_call_under_way
+    }
+
+    /// Reconciles all slots of a device, at its attach or because the VMM asks for it.
+    pub(crate) fn reconcile_device(&mut self, device: DeviceId) {
+        let job = DeviceJob::Reconcile(device);
+        if !self.device_jobs.contains(&job) {
+            self.device_jobs.push_back(job);
+        }
+    }
+
+    pub(crate) fn release_device(&mut self, device: DeviceId) {
+        self.device_jobs.push_back(DeviceJob::Release(device));
+    }
+
+    /// Forgets everything that was under way, waits among it: nothing is written for them any more. Bindings are reconciled
+    /// with what holds after a reset, which takes no guest memory.
+    pub(crate) fn reset(&mut self) {
+        for task in std::mem::take(&mut self.tasks) {
+            match task.purpose {
+                Purpose::Device(device) => self.reconcile_device(device),
+                Purpose::Release(device) => self.release_device(device),
+                _ => {}
+            }
+        }
+        self.due.retain(|due| matches!(due.purpose, Purpose::Release(_)));
+        self.queue = None;
+        self.queue_closing = false;
+        self.wait = None;
+        self.follow_up = None;
+        self.told_stuck = false;
+        self.begin(Purpose::Reset, Scope::everything(), Source::Guest);
+    }
+
+    /// Binds what a saved unit held on a host that does not hold it.
+    pub(crate) fn begin_restore(&mut self) {
+        self.begin(Purpose::Restore, Scope::everything(), Source::Restored);
+    }
+
+    fn begin(&mut self, purpose: Purpose, scope: Scope, source: Source) {
+        let work = Work::Reconcile(Reconciliation::new(scope), source);
+        self.tasks.push(Task { purpose, work });
+    }
+
+    fn is_at(&self, purpose: Purpose) -> bool {
+        self.tasks.iter().any(|task| task.purpose == purpose)
+    }
+
+    /// Works until the budget is used up, a host call is needed or nothing can be done.
+    fn advance(&mut self, shared: &Shared, budget: &mut u32, calls: HostCalls) -> Advance {
+        loop {
+            if *budget == 0 {
+                shared.want_wake();
+                return Advance::Pause(Step::More);
+            }
+            if let Some(request) = &self.follow_up {
+                if calls == HostCalls::LeftToStep {
+                    shared.want_wake();
+                    return Advance::Pause(Step::More);
+                }
+                let device = shared.devices().get(DeviceId(request.device().0)).cloned();
+                match (device, self.follow_up.take()) {
+                    (Some(device), Some(request)) => return Advance::Call(device, request),
+                    _ => continue,
+                }
+            }
+            self.take_commands(shared);
+            self.take_device_job(shared);
+            self.complete_due(shared);
+            let Some(mut task) = self.tasks.pop() else {
+                *budget -= 1;
+                if self.serve_queue(shared) {
+                    continue;
+                }
+                return Advance::Pause(self.rest(shared));
+            };
+            // A task that would call the host in a step that does not is left as it was.
+            let before = (calls == HostCalls::LeftToStep).then(|| task.clone());
+            let worked = self.work(shared, &mut task.work, budget);
+            match (worked, before) {
+                (Worked::Done, _) => self.finish(shared, task.purpose),
+                (Worked::More, _) => self.tasks.push(task),
+                (Worked::Call(_), Some(before)) => {
+                    self.tasks.push(before);
+                    shared.want_wake();
+                    return Advance::Pause(Step::More);
+                }
+                (Worked::Call(request), None) => {
+                    self.tasks.push(task);
+                    let device = shared.devices().get(DeviceId(request.device().0)).cloned();
+                    if let Some(device) = device {
+                        return Advance::Call(device, request);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing can be done now: whether something is left all the same.
+    fn rest(&mut self, shared: &Shared) -> Step {
+        if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
+            shared.guards.stop_waiting();
+            return Step::Idle;
+        }
+        for device in shared.guards.name_overdue(shared.config.guard_patience) {
+            shared.push(Effect::GuardHeldLong(device));
+        }
+        Step::Waiting
+    }
+
+    /// Works at a task until it is done, needs the host or has used up the budget.
+    fn work(&mut self, shared: &Shared, work: &mut Work, budget: &mut u32) -> Worked {
+        match work {
+            Work::Reconcile(cursor, source) => {
+                match self.next_change(shared, cursor, *source, budget) {
+                    Next::Change(change) => Worked::Call(HostRequest::Change(change)),
+                    Next::More => Worked::More,
+                    Next::Done => Worked::Done,
+                }
+            }
+            Work::StageOne(walk, invalidation) => match self.ledger.next_stage_one(walk, budget) {
+                NextStageOne::Slot(device, slot) => {
+                    let batch = vec![*invalidation];
+                    let request = InvalidateRequest { device, slot, batch, again: false };
+                    Worked::Call(HostRequest::Invalidate(request))
+                }
+                NextStageOne::More => Worked::More,
+                NextStageOne::Done => Worked::Done,
+            },
+        }
+    }
+
+    fn next_change(
+        &mut self,
+        shared: &Shared,
+        cursor: &mut Reconciliation,
+        source: Source,
+        budget: &mut u32,
+    ) -> Next {
+        let devices = shared.devices();
+        let takes = |key: DeviceKey, slot: Slot, binding: &Binding| {
+            let host = devices.get(DeviceId(key.0)).and_then(|device| device.host);
+            host.is_some_and(|host| host.supports(binding, slot))
+        };
+        let mode = shared.translator().mode;
+        let fixed = match (source, mode) {
+            (Source::Nothing, _) | (_, Mode::On(RootTable::Abort | RootTable::Unusable)) => {
+                Some(Wanted::Nothing)
+            }
+            (Source::Restored, _) => Some(Wanted::Restored),
+            (Source::Guest, Mode::Off) => Some(Wanted::PassThrough),
+            (Source::Guest, Mode::On(_)) => None,
+        };
+        let next = match fixed {
+            Some(wanted) => self.ledger.next_change(cursor, &wanted, &takes, budget),
+            None => {
+                let mut next = Next::More;
+                let caps = &shared.config.capabilities;
+                shared.config.memory.with_snapshot(&mut |memory| {
+                    let wanted = match mode {
+                        Mode::On(RootTable::Legacy(root)) => {
+                            Wanted::Legacy(Tables { memory, caps, root })
+                        }
+                        Mode::On(RootTable::Scalable(root)) => {
+                            Wanted::Scalable(Tables { memory, caps, root })
+                        }
+                        Mode::Off | Mode::On(RootTable::Abort | RootTable::Unusable) => {
+                            Wanted::Nothing
+                        }
+                    };
+                    next = self.ledger.next_change(cursor, &wanted, &takes, budget);
+                });
+                next
+            }
+        };
+        if let Some(key) = self.ledger.take_refused() {
+            shared.push(Effect::OverQuota(DeviceId(key.0)));
+        }
+        next
+    }
+
+    /// Takes up what the VMM has asked for, and devices for whose bindings there is space now.
+    fn take_device_job(&mut self, shared: &Shared) {
+        let busy = |purpose: Purpose| {
+            matches!(purpose, Purpose::Device(_) | Purpose::Release(_) | Purpose::Reset)
+        };
+        if self.tasks.iter().any(|task| busy(task.purpose)) {
+            return;
+        }
+        if self.device_jobs.is_empty()
+            && let Some(key) = self.ledger.take_starved()
+        {
+            self.device_jobs.push_back(DeviceJob::Reconcile(DeviceId(key.0)));
+        }
+        match self.device_jobs.pop_front() {
+            Some(DeviceJob::Reconcile(device)) => {
+                self.begin(Purpose::Device(device), Scope::device(device.key()), Source::Guest);
+            }
+            Some(DeviceJob::Release(device)) => {
+                shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
+                self.begin(Purpose::Release(device), Scope::device(device.key()), Source::Nothing);
+            }
+            None => {}
+        }
+    }
+
+    /// What a saved unit has to carry over. Unfinished work begins anew: a descriptor is still at the head of the queue, and
+    /// everything else is a reconciliation, which repeats nothing that is done.
+    pub(crate) fn pending_work(&self) -> PendingWork {
+        let mut pending = PendingWork {
+            queue: self.queue.map(|queue| queue.bits()),
+            queue_closing: self.queue_closing,
+            ..PendingWork::default()
+        };
+        let under_way = self.tasks.iter().map(|task| task.purpose);
+        for purpose in under_way.chain(self.due.iter().map(|due| due.purpose)) {
+            match purpose {
+                Purpose::Reset => pending.reset = true,
+                Purpose::Restore => pending.restore = true,
+                Purpose::Root => pending.root = true,
+                Purpose::Translation(on) => pending.translation = Some(on),
+                Purpose::ContextCommand => pending.context_command = true,
+                Purpose::IotlbCommand => pending.iotlb_command = true,
+                Purpose::Device(device) => pending.reconcile.push(device),
+                // The device itself says that it is being released; a descriptor is fetched again.
+                Purpose::Release(_) | Purpose::Descriptor => {}
+            }
+        }
+        pending.reconcile.extend(self.device_jobs.iter().filter_map(|job| match job {
+            DeviceJob::Reconcile(device) => Some(*device),
+            DeviceJob::Release(_) => None,
+        }));
+        pending
+    }
+
+    /// Takes up what a saved unit carried over, but for commands, which the registers hold.
+    pub(crate) fn resume(&mut self, pending: &PendingWork) {
+        self.queue = pending.queue.map(InvalidationQueue::new);
+        self.queue_closing = pending.queue_closing;
+        for device in &pending.reconcile {
+            self.reconcile_device(*device);
+        }
+        if pending.reset {
+            self.begin(Purpose::Reset, Scope::everything(), Source::Guest);
+        }
+        if pending.restore {
+            self.begin_restore();
+        }
+    }
+}
