@@ -258,7 +258,8 @@ impl Caches {
     pub fn translation(&mut self, tag: Tag, iova: Iova, access: Access) -> Option<Translation> {
         // A large page may hold the interrupt range beside what was asked for: the walk says which fault that is.
         let found = self.iotlb.get(tag, iova, access);
-        let found = found.filter(|found| found.serves(access) && !found.at(iova).is_interrupt());
+        let found =
+            found.filter(|found| found.serves(access) && !found.at(iova).address.is_interrupt());
         match found {
             Some(_) => self.counts.translation_hits += 1,
             None => self.counts.translation_misses += 1,

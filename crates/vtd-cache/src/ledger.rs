@@ -267,10 +267,7 @@ impl Ledger {
             // What contradicted the guest's tables is not bound again: the fresh host has the better state.
             (_, Some(failure)) => Failure {
                 attempted: failure.attempted,
-                kind: match failure.kind {
-                    FailureKind::Unrestored => FailureKind::Unrestored,
-                    _ => FailureKind::Bind,
-                },
+                kind: FailureKind::Bind,
                 errno: failure.errno,
             },
             (None, None) => return,

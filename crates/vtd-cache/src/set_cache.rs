@@ -42,9 +42,13 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
     }
 
     fn index(&self, key: &K) -> usize {
-        // Multiplication by an odd constant spreads neighbours over the upper bits.
-        let mixed = key.place().wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let index = mixed.rotate_left(24) & (self.set_count as u64).saturating_sub(1);
+        // Multiplication by an odd constant spreads neighbours over the upper bits; a second one, with those folded down, keeps
+        // keys of several parts (tags and pages) from following each other into the same sets.
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let once = key.place().wrapping_mul(ODD);
+        let mixed = (once ^ once >> 32).wrapping_mul(ODD);
+        let index = mixed.rotate_left(self.set_count.trailing_zeros())
+            & (self.set_count as u64).saturating_sub(1);
         usize::try_from(index).unwrap_or(0)
     }
 

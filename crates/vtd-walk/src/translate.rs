@@ -39,14 +39,6 @@ impl Translated {
         let address = Gpa(page.0 | iova.0 & (size.bytes() - 1));
         Self { page, size, address, granted, dirty }
     }
-
-    /// Whether the address lies in FEE0_0000 to FEEF_FFFF: a request that leads there is blocked (87 or E).
-    ///
-    /// No walk yields such an address, but a large page may hold some beside the one asked for.
-    #[must_use]
-    pub const fn is_interrupt(&self) -> bool {
-        self.address.0 >> 20 == 0xfee
-    }
 }
 
 /// Translates a request through a PASID-table entry.
@@ -129,12 +121,12 @@ fn beyond(iova: Iova, width: u8) -> bool {
     iova.0.checked_shr(u32::from(width)).unwrap_or(0) != 0
 }
 
-/// A walk tests this before it sets accessed and dirty bits: one that faults sets none.
+/// Blocks what leads to the interrupt range. A walk tests this before it sets accessed and dirty bits: one that faults sets none.
 pub(crate) fn outside_interrupts(
     translated: Translated,
     fault: FaultReason,
 ) -> Result<Translated, FaultReason> {
-    if translated.is_interrupt() { Err(fault) } else { Ok(translated) }
+    if translated.address.is_interrupt() { Err(fault) } else { Ok(translated) }
 }
 
 /// One entry on the path of a walk, to be marked once the walk has succeeded.

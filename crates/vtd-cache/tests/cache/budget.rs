@@ -1,0 +1,83 @@
+//! Reconciliations in steps of every size.
+
+use vtd_cache::Scope;
+
+use crate::guest::{Guest, Numbers};
+use crate::host::{Host, ledger, pasids, short};
+
+/// Entries at random, with gaps in the directory, before the first reconciliation or after it.
+fn scatter(guest: &Guest, numbers: &mut Numbers) {
+    for _ in 0..24 {
+        let device = numbers.of(&[0, 1, 2]);
+        let pasid =
+            numbers.of(&[0, 1, 2, 62, 63, 64, 65, 127, 128, 129, 500, 0x1000, 0x1ffe, 0x1fff]);
+        let low = numbers.of(&[0, 0x41, 0x41, 0x101, 0x61, 0x8089]);
+        guest.entry(device, pasid, (low, numbers.of(&[1, 2]), numbers.of(&[0x9000, 0xa000])));
+    }
+    for device in 0..3 {
+        guest.context(device, 0, numbers.of(&[0, 1, 64]));
+    }
+}
+
+#[test]
+fn every_budget_from_one_gives_the_same_calls() {
+    for seed in 1..9 {
+        let sizes: Vec<_> = (1..80).chain([128, 1000, 1_000_000]).collect();
+        let mut all = Vec::new();
+        for size in sizes {
+            let guest = Guest::new();
+            let mut numbers = Numbers(seed);
+            let (mut ledger, mut host) = (ledger(4), Host::default());
+            let mut calls = Vec::new();
+            for scope in [Scope::everything(), pasids(1..0x1000, None), pasids(0..1 << 20, Some(1))]
+            {
+                scatter(&guest, &mut numbers);
+                let ran =
+                    host.run_in_steps(&mut ledger, &scope, &guest.wanted(), size, &|_, _, _| true);
+                calls.extend(short(&ran));
+            }
+            all.push(calls);
+        }
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{seed}");
+        assert!(all[0].len() > 10);
+    }
+}
+
+#[test]
+fn a_budget_bounds_what_is_read() {
+    // Nothing is present, in 128 directory entries that all lead to one table.
+    let guest = Guest::new();
+    guest.context(0, 0, 200);
+    guest.entry(0, 0, (0, 0, 0));
+    for index in 0..128 {
+        guest.write(&[(0x10_0000 + index * 8, 0x12_0001)]);
+    }
+    for size in [1, 2, 10, 100, 1000] {
+        let (mut ledger, mut host) = (ledger(1), Host::default());
+        guest.reads();
+        host.run_in_steps(&mut ledger, &Scope::everything(), &guest.wanted(), size, &|_, _, _| {
+            true
+        });
+        let steps = host.pauses + 1;
+        assert!((steps - 2) * u64::from(size) <= 0x2000 + 10, "{size}: {steps}");
+        // Each step reads the root, context and directory entries again.
+        let entries = 0x2000 + 128 + 10;
+        assert!(guest.reads() <= entries + steps * 6, "{size}");
+    }
+}
+
+#[test]
+fn the_work_is_in_proportion_to_the_tables_however_many_slots_are_emptied() {
+    // 2,048 PASIDs held; then all 8,192 entries are absent.
+    let guest = Guest::new();
+    guest.context(0, 0, 0x1fff);
+    (0..0x2000).step_by(4).for_each(|pasid| guest.entry(0, pasid, (0x101, 1, 0)));
+    let (mut ledger, mut host) = (ledger(1), Host::default());
+    host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+    assert_eq!(host.held.len(), 2048);
+    (0..0x2000).step_by(4).for_each(|pasid| guest.entry(0, pasid, (0, 0, 0)));
+    guest.reads();
+    assert_eq!(host.run(&mut ledger, &pasids(0..1 << 20, Some(1)), &guest.wanted()).len(), 2048);
+    let reads = guest.reads();
+    assert!(reads < 0x2000 + 128 + 2048 * 10, "{reads} reads");
+}
