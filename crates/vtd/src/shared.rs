@@ -1,7 +1,7 @@
 //! What the threads of a unit share.
 //!
-//! Locks, in the order in which they may be taken together: engine, then registers, then any one of the others. No lock is
-//! held while the host is called or while the VMM is woken.
+//! Locks, in the order in which they may be taken together: engine, registers, devices, then any one of the others. No lock
+//! is held while the host is called or while the VMM is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -1,6 +1,6 @@
 //! How a request of an emulated device is answered.
 
-use vtd_cache::{CachedContext, Caches, Tag, Translation};
+use vtd_cache::{CachedContext, Caches, Lookup, Tag, Translation};
 use vtd_memory::GuestMemory;
 use vtd_spec::table::{ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
 use vtd_spec::{AddressType, FaultReason, FaultRecord, Gpa, Iova, Pasid, RequestKind};
@@ -65,7 +65,11 @@ impl Shared {
         if device.is_released() {
             return Err(DmaError::Released);
         }
-        let mode = self.translator().mode;
+        // Taken together: what is walked under this mode must not be entered once the mode has changed.
+        let (mode, lookup) = {
+            let translator = self.translator();
+            (translator.mode, translator.caches.begin())
+        };
         let is_interrupt = request.pasid.is_none() && request.iova.is_interrupt();
         match mode {
             Mode::Off if request.pasid.is_some() => Err(DmaError::Blocked),
@@ -81,8 +85,12 @@ impl Shared {
                 fault(FaultReason::LegacyInterruptRange)
             }
             Mode::On(RootTable::Scalable(_)) if is_interrupt => fault(FaultReason::InterruptRange),
-            Mode::On(RootTable::Legacy(root)) => Ok(self.answer_legacy(device, request, root)?),
-            Mode::On(RootTable::Scalable(root)) => Ok(self.answer_scalable(device, request, root)?),
+            Mode::On(RootTable::Legacy(root)) => {
+                Ok(self.answer_legacy(device, request, root, lookup)?)
+            }
+            Mode::On(RootTable::Scalable(root)) => {
+                Ok(self.answer_scalable(device, request, root, lookup)?)
+            }
         }
     }
 
@@ -91,11 +99,11 @@ impl Shared {
         device: &Device,
         request: Request,
         root: Gpa,
+        lookup: Lookup,
     ) -> Result<Translated, Fault> {
-        let (lookup, cached) = {
+        let cached = {
             let mut translator = self.translator();
             let caches = &mut translator.caches;
-            let lookup = caches.begin();
             let cached = match caches.context(device.id.key()) {
                 Some(CachedContext::Legacy(context, tag)) => Some((context, Some(tag))),
                 Some(CachedContext::Scalable(_)) | None => None,
@@ -106,7 +114,7 @@ impl Shared {
             {
                 return self.checked(found.at(request.iova), context.fpd, true);
             }
-            (lookup, cached)
+            cached
         };
         self.with_memory(|memory| {
             let caps = &self.config.capabilities;
@@ -136,20 +144,14 @@ impl Shared {
         device: &Device,
         request: Request,
         root: Gpa,
+        lookup: Lookup,
     ) -> Result<Translated, Fault> {
         let key = device.id.key();
         let caps = &self.config.capabilities;
-        let (lookup, context) = {
-            let mut translator = self.translator();
-            let lookup = translator.caches.begin();
-            match translator.caches.context(key) {
-                Some(CachedContext::Scalable(context)) => (lookup, Some(context)),
-                Some(CachedContext::Legacy(..)) | None => (lookup, None),
-            }
-        };
-        let context = match context {
-            Some(context) => context,
-            None => {
+        let cached = self.translator().caches.context(key);
+        let context = match cached {
+            Some(CachedContext::Scalable(context)) => context,
+            Some(CachedContext::Legacy(..)) | None => {
                 let context =
                     self.with_memory(|memory| read_context(memory, caps, root, device.source_id))?;
                 self.translator().caches.fill_context(lookup, key, context);
@@ -190,7 +192,7 @@ impl Shared {
         })
     }
 
-    fn fill(&self, lookup: vtd_cache::Lookup, tag: Tag, request: &Request, translated: Translated) {
+    fn fill(&self, lookup: Lookup, tag: Tag, request: &Request, translated: Translated) {
         let translation = Translation::from(translated);
         let caches = &mut self.translator().caches;
         caches.fill_translation(lookup, tag, request.iova, request.access, translation);
