@@ -267,6 +267,11 @@ impl Caches {
         found
     }
 
+    /// Counts a translation that could not be looked up, since the entry that it belongs to was not cached itself.
+    pub fn miss_translation(&mut self) {
+        self.counts.translation_misses += 1;
+    }
+
     /// Enters a translation, unless something was invalidated meanwhile.
     pub fn fill_translation(
         &mut self,

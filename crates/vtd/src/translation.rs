@@ -123,6 +123,9 @@ impl Shared {
                 None => {
                     let context = read_legacy_context(memory, caps, root, device.source_id)?;
                     let caches = &mut self.translator().caches;
+                    if is_walked(&context) {
+                        caches.miss_translation();
+                    }
                     (context, caches.fill_legacy(lookup, device.id.key(), context))
                 }
             };
@@ -176,6 +179,9 @@ impl Shared {
                 None => {
                     let found = read_pasid(memory, caps, &context, pasid)?;
                     let caches = &mut self.translator().caches;
+                    if found.is_walked() {
+                        caches.miss_translation();
+                    }
                     (found, caches.fill_pasid(lookup, key, pasid, found))
                 }
             };

@@ -127,9 +127,16 @@ pub(super) struct HeaderLines {
     host_address_width: Option<u8>,
     strict: Option<()>,
     ignore: Option<Ignored>,
+    /// The last of the lines that say what the unit can do: cap, ecap and haw.
+    capabilities_line: u64,
 }
 
 impl HeaderLines {
+    /// The last of the lines `# cap`, `# ecap` and `# haw` so far.
+    pub(super) fn capabilities_line(&self) -> u64 {
+        self.capabilities_line
+    }
+
     /// Checks the first line of a file.
     pub(super) fn check_first(text: &str) -> Result<(), FormatError> {
         let mut words = text.split_ascii_whitespace();
@@ -151,7 +158,11 @@ impl HeaderLines {
             return set(&mut self.guest, line, "guest:", guest.trim().to_owned());
         }
         let mut fields = Fields::new(line, text);
-        match fields.next() {
+        let name = fields.next();
+        if matches!(name, Some("cap" | "ecap" | "haw")) {
+            self.capabilities_line = line;
+        }
+        match name {
             Some("cap") => set(&mut self.cap, line, "cap", fields.u64("cap")?)?,
             Some("ecap") => set(&mut self.ecap, line, "ecap", fields.u64("ecap")?)?,
             Some("ver") => set(&mut self.version, line, "ver", fields.u32("ver")?)?,

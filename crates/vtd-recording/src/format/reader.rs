@@ -14,6 +14,7 @@ use super::{Event, FormatError, Header};
 pub struct Reader<R> {
     lines: Lines<R>,
     header: Header,
+    capabilities_line: u64,
     finished: bool,
 }
 
@@ -37,8 +38,14 @@ impl<R: BufRead> Reader<R> {
                 }
             }
         }
+        let capabilities_line = header.capabilities_line();
         let header = header.finish(lines.number())?;
-        Ok(Self { lines, header, finished: false })
+        Ok(Self { lines, header, capabilities_line, finished: false })
+    }
+
+    /// The line, counted from 1, at which what the unit can do was complete: the last of `# cap`, `# ecap` and `# haw`.
+    pub fn capabilities_line(&self) -> u64 {
+        self.capabilities_line
     }
 
     /// What the recording says about itself.

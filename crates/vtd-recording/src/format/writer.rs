@@ -1,6 +1,6 @@
 //! Writing a recording.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::Write;
 
 use super::lines::LONGEST_LINE;
@@ -41,6 +41,13 @@ impl<W: Write> Writer<W> {
         rules::check_event(self.line, event)?;
         // A `String` takes everything.
         let _ = write!(self.buffer, "{event}");
+        self.end_line()
+    }
+
+    /// Writes a comment for people, `# note: …`; a reader skips it, among the header lines too.
+    pub(crate) fn note(&mut self, text: &impl Display) -> Result<(), FormatError> {
+        // A `String` takes everything.
+        let _ = write!(self.buffer, "# note: {text}");
         self.end_line()
     }
 

@@ -54,12 +54,9 @@ pub(super) fn compare_output(
         let host_backed = assigned(*source_id);
         let mut by = Vec::new();
         if reason != our_reason {
-            let departure = if host_backed {
-                Some(Departure::HostFault)
-            } else {
-                departure::of_codes(*reason, *our_reason)
+            let Some(departure) = departure::of_codes(*reason, *our_reason) else {
+                return Verdict::Differ;
             };
-            let Some(departure) = departure else { return Verdict::Differ };
             by.push(departure);
         }
         if pasid != our_pasid {
@@ -70,7 +67,7 @@ pub(super) fn compare_output(
             let Some(departure) = departure else { return Verdict::Differ };
             by.push(departure);
         }
-        if host_backed && !by.contains(&Departure::HostFault) {
+        if host_backed && !strict {
             by.push(Departure::HostFault);
         }
         return match by {
@@ -113,6 +110,19 @@ fn permissions_of(granted: Granted) -> Option<Permissions> {
         (true, false) => Some(Permissions::Read),
         (false, true) => Some(Permissions::Write),
         (false, false) => None,
+    }
+}
+
+/// What a DMA came to, as a recording would have it: of one page.
+pub(super) fn answer_of(outcome: &DmaOutcome) -> DmaAnswer {
+    match outcome {
+        DmaOutcome::Translated(address, granted) => match permissions_of(*granted) {
+            Some(permissions) => {
+                DmaAnswer::Translated { gpa: address.page(), mask: 0xfff, permissions }
+            }
+            None => DmaAnswer::Fault,
+        },
+        DmaOutcome::Refused => DmaAnswer::Fault,
     }
 }
 

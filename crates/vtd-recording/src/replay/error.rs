@@ -13,13 +13,22 @@ pub enum ReplayError {
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The header's capabilities do not fit together.
-    #[error("header: {0}")]
-    Capabilities(#[from] CapabilityError),
+    #[error("line {line}: {why}")]
+    Capabilities {
+        /// The last of the header's lines that say what the unit can do.
+        line: u64,
+        /// Which two things do not fit.
+        #[source]
+        why: CapabilityError,
+    },
     /// Devices cannot be assigned under this header.
     #[error(
-        "no device can be assigned: the header's CAP shows CM (caching mode) 0, so the guest does not tell of new entries"
+        "line {line}: no device can be assigned: field cap shows CM (caching mode) 0, so the guest does not tell of new entries"
     )]
-    NoCachingMode,
+    NoCachingMode {
+        /// The last of the header's lines that say what the unit can do.
+        line: u64,
+    },
     /// A line asks for what cannot be done.
     #[error("line {line}: {why}")]
     Input {
@@ -56,4 +65,20 @@ pub enum ReplayError {
         /// Why.
         why: String,
     },
+}
+
+impl ReplayError {
+    /// The line that the error is about, counted from 1.
+    #[must_use]
+    pub const fn line(&self) -> u64 {
+        match self {
+            Self::Format(error) => error.line(),
+            Self::Capabilities { line, .. }
+            | Self::NoCachingMode { line }
+            | Self::Input { line, .. }
+            | Self::UnknownPage { line, .. }
+            | Self::Attach { line, .. }
+            | Self::SaveRestore { line, .. } => *line,
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::{HostDevice, ModelHost};
-use vtd::memory::{GuestMemory, SparseMemory};
+use vtd::memory::SparseMemory;
 use vtd::spec::descriptor::FunctionMask;
 use vtd::spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot, SourceId};
 
@@ -180,7 +180,12 @@ impl HostState {
         pasids: &Range<u32>,
     ) -> DeviceEntries {
         let mut found = DeviceEntries::default();
-        let load = |place: u64| memory.load_u64(Gpa(place)).unwrap_or(0);
+        // Not through the unit's side of the memory, which counts reads of pages that no line names.
+        let load = |place: u64| {
+            let mut bytes = [0; 8];
+            let read = memory.read_bytes(Gpa(place), &mut bytes);
+            read.map_or(0, |()| u64::from_le_bytes(bytes))
+        };
         let page = |entry: u64| entry & 0x000f_ffff_ffff_f000;
         let (bus, devfn) = (u64::from(source_id.0 >> 8), u64::from(source_id.0 & 0xff));
         let half = load(page(root) + bus * 16 + devfn / 128 * 8);

@@ -1,11 +1,11 @@
 //! The unit under replay with everything around it: memory, a model host, devices.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use vtd::host::{FailingHost, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::{Capabilities, Iova, Pasid, SourceId};
+use vtd::spec::{Capabilities, CapabilityError, Iova, Pasid, SourceId};
 use vtd::{
     Access, Attachment, Capacities, DeviceId, DmaHandle, Granted, HostFault, RemappingUnit,
     ResetKind, RestoreOnto, UnitConfig, UnitState,
@@ -14,7 +14,7 @@ use vtd_spec::{Gpa, Slot};
 
 use super::host_state::{HostState, host_device};
 use super::tap::{Tap, TappedMemory};
-use super::{CacheFigures, HostCallFigures, Options, ReplayError, assigned_dma};
+use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
 use crate::format::{Direction, Header};
 
 /// What a DMA came to.
@@ -31,8 +31,12 @@ pub(super) struct Machine {
     pub(super) tap: Arc<Tap>,
     host: Arc<ModelHost>,
     failing: Arc<FailingHost<Arc<ModelHost>>>,
+    /// The number of the last host call that is to fail; 0 where none was asked for.
+    last_failing: u64,
     devices: BTreeMap<SourceId, (DeviceId, Attachment)>,
     handles: BTreeMap<(SourceId, Option<Pasid>), DmaHandle>,
+    /// Devices that are host-backed because the replay was asked for it.
+    wished: BTreeSet<SourceId>,
     /// Figures of the units before the last restore.
     earlier: CacheFigures,
 }
@@ -42,7 +46,7 @@ impl Machine {
         header: &Header,
         options: &Options,
         keep_notes: bool,
-    ) -> Result<Self, ReplayError> {
+    ) -> Result<Self, CapabilityError> {
         let mut caps = Capabilities::new(header.cap, header.ecap)?;
         if let Some(bits) = header.host_address_width {
             caps = caps.with_host_address_width(bits)?;
@@ -67,8 +71,10 @@ impl Machine {
             tap,
             host,
             failing,
+            last_failing: 0,
             devices: BTreeMap::new(),
             handles: BTreeMap::new(),
+            wished: BTreeSet::new(),
             earlier: CacheFigures::default(),
         })
     }
@@ -95,8 +101,11 @@ impl Machine {
         self.run();
     }
 
-    pub(super) fn fail_next_host_call(&self) {
-        self.failing.fail_next();
+    /// Asked for several times, as many calls fail.
+    pub(super) fn fail_next_host_call(&mut self) {
+        let calls = self.failing.calls();
+        self.last_failing = self.last_failing.max(calls) + 1;
+        self.failing.fail_nth(self.last_failing - calls);
     }
 
     pub(super) fn is_assigned(&self, source_id: SourceId) -> bool {
@@ -107,11 +116,27 @@ impl Machine {
         self.devices.contains_key(&source_id)
     }
 
+    /// Whether a device is host-backed because the replay was asked for it, not the recording's doing.
+    pub(super) fn is_assigned_by_wish(&self, source_id: SourceId) -> bool {
+        self.wished.contains(&source_id)
+    }
+
+    pub(super) fn assign_by_wish(&mut self, source_id: SourceId) -> Result<(), String> {
+        self.wished.insert(source_id);
+        self.make_host_backed(source_id)
+    }
+
+    /// A device that was made host-backed by wish becomes so anew, so that its calls are those of the recording.
     pub(super) fn assign(&mut self, source_id: SourceId) -> Result<(), String> {
-        if self.is_assigned(source_id) {
+        if self.is_assigned(source_id) && !self.wished.contains(&source_id) {
             return Err("it is assigned already".into());
         }
         self.detach(source_id);
+        self.wished.remove(&source_id);
+        self.make_host_backed(source_id)
+    }
+
+    fn make_host_backed(&mut self, source_id: SourceId) -> Result<(), String> {
         let device = host_device(source_id);
         self.host.add_device(device);
         self.tap.host_state.assign(source_id);
@@ -119,7 +144,7 @@ impl Machine {
     }
 
     pub(super) fn release(&mut self, source_id: SourceId) -> Result<(), String> {
-        if !self.is_assigned(source_id) {
+        if !self.is_assigned(source_id) || self.wished.contains(&source_id) {
             return Err("it is not assigned".into());
         }
         self.tap.host_state.release(source_id);

@@ -66,6 +66,16 @@ pub struct Tally {
     pub differ: u64,
 }
 
+impl std::iter::Sum for Tally {
+    fn sum<I: Iterator<Item = Self>>(tallies: I) -> Self {
+        tallies.fold(Self::default(), |all, tally| Self {
+            agree: all.agree + tally.agree,
+            explained: all.explained + tally.explained,
+            differ: all.differ + tally.differ,
+        })
+    }
+}
+
 /// One difference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
@@ -135,11 +145,7 @@ impl Report {
     /// All kinds together.
     #[must_use]
     pub fn total(&self) -> Tally {
-        self.kinds.values().fold(Tally::default(), |all, kind| Tally {
-            agree: all.agree + kind.agree,
-            explained: all.explained + kind.explained,
-            differ: all.differ + kind.differ,
-        })
+        self.kinds.values().copied().sum()
     }
 
     /// The tally of one kind.

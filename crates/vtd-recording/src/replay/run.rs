@@ -3,7 +3,8 @@
 use std::io::BufRead;
 
 use super::comparison::{
-    RecordRead, Verdict, compare_output, dma_agrees, in_slot_order, kind_of, show_outcome,
+    RecordRead, Verdict, answer_of, compare_output, dma_agrees, in_slot_order, kind_of,
+    show_outcome,
 };
 use super::machine::{FaultState, Machine};
 use super::report::{Difference, Kind, Report};
@@ -40,7 +41,8 @@ pub fn replay(
     let reader = Reader::new(input)?;
     let header = reader.header().clone();
     let mut replay = Replay {
-        machine: Machine::new(&header, options, follow.is_some())?,
+        machine: Machine::new(&header, options, follow.is_some())
+            .map_err(|why| ReplayError::Capabilities { line: reader.capabilities_line(), why })?,
         report: Report { guest: header.guest.clone(), strict: header.strict, ..Report::default() },
         header,
         options,
@@ -49,7 +51,7 @@ pub fn replay(
         restored_at: 0,
     };
     if options.assign != Assign::AsRecorded && !replay.machine.capabilities().caching_mode() {
-        return Err(ReplayError::NoCachingMode);
+        return Err(ReplayError::NoCachingMode { line: reader.capabilities_line() });
     }
     let mut last = 0;
     for line in reader {
@@ -185,7 +187,7 @@ impl Replay<'_, '_> {
     fn appear(&mut self, line: u64, source_id: SourceId) -> Result<(), ReplayError> {
         if self.options.assign.names(source_id) && !self.machine.is_attached(source_id) {
             let refused = |why| ReplayError::Attach { line, source_id, why };
-            self.machine.assign(source_id).map_err(refused)?;
+            self.machine.assign_by_wish(source_id).map_err(refused)?;
         }
         Ok(())
     }
@@ -238,7 +240,9 @@ impl Replay<'_, '_> {
             self.report.agree(Kind::Dma);
         } else {
             let recorded = Event::Dma { source_id, pasid, direction, iova, answer: dma.answer };
-            self.differ(line, Kind::Dma, recorded.to_string(), show_outcome(&ours));
+            let answer = answer_of(&ours);
+            let own = Event::Dma { source_id, pasid, direction, iova, answer };
+            self.differ(line, Kind::Dma, recorded.to_string(), own.to_string());
         }
         Ok(show_outcome(&ours))
     }
@@ -251,6 +255,9 @@ impl Replay<'_, '_> {
         let ignored = self.header.ignore;
         recorded.retain(|(_, event)| !ignored.contains(event.kind()));
         ours.retain(|event| !ignored.contains(event.kind()));
+        // What the host is asked for a device that the recording does not assign has nothing to be compared with.
+        let machine = &self.machine;
+        ours.retain(|event| !matches!(event, Event::Host(call) if machine.is_assigned_by_wish(call.source_id)));
         if !self.header.strict {
             self.check_table_writes(&mut recorded);
             ours.retain(|event| !is_table_write(event));
@@ -319,9 +326,8 @@ impl Replay<'_, '_> {
 
     fn compare(&mut self, line: u64, theirs: &Event, own: &Event) {
         let Some(kind) = kind_of(theirs) else { return };
-        let assigned = self.options.assign != Assign::AsRecorded;
         let machine = &self.machine;
-        let by_wish = |source_id| assigned && machine.is_assigned(source_id);
+        let by_wish = |source_id| machine.is_assigned_by_wish(source_id);
         match compare_output(theirs, own, self.header.strict, by_wish) {
             Verdict::Agree => self.report.agree(kind),
             Verdict::Explained(by) => self.report.explain(kind, &by),

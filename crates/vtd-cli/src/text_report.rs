@@ -1,0 +1,107 @@
+//! The report for people.
+
+use std::fmt;
+use std::path::Path;
+
+use vtd_recording::replay::{CacheFigures, Difference, HostCallFigures, Report, Tally};
+
+use crate::printable::Printable;
+
+/// How many characters of the guest's description are shown.
+const GUEST_WIDTH: usize = 300;
+
+/// What a replay of one file found.
+pub(crate) struct TextReport<'r> {
+    pub(crate) file: &'r Path,
+    pub(crate) report: &'r Report,
+    /// The command line made devices host-backed, so the host's figures matter even if they are 0.
+    pub(crate) assigned: bool,
+}
+
+impl fmt::Display for TextReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let report = self.report;
+        match &report.guest {
+            Some(guest) => {
+                writeln!(f, "{}: {}", self.file.display(), Printable::new(guest, GUEST_WIDTH))?;
+            }
+            None => writeln!(f, "{}", self.file.display())?,
+        }
+        writeln!(f, "  {:<11}  {:>8}  {:>9}  {:>6}", "", "agree", "explained", "differ")?;
+        for (kind, tally) in &report.kinds {
+            let Tally { agree, explained, differ } = tally;
+            writeln!(f, "  {kind:<11}  {agree:>8}  {explained:>9}  {differ:>6}")?;
+        }
+        if !report.explained_by.is_empty() {
+            let by = report.explained_by.iter().map(|(name, count)| format!("{name} {count}"));
+            writeln!(f, "  explained: {}", by.collect::<Vec<_>>().join(", "))?;
+        }
+        caches(f, &report.caches)?;
+        host_calls(f, &report.host_calls, self.assigned)?;
+        if report.restores > 0 {
+            writeln!(f, "  saves and restores: {}", report.restores)?;
+        }
+        differences(f, report)?;
+        let Report { events, inputs, unknown_reads, strict, .. } = report;
+        let strict = if *strict { ", strict" } else { "" };
+        writeln!(f, "  {events} lines, {inputs} inputs, {unknown_reads} unknown reads{strict}")?;
+        writeln!(f, "  {} differ", report.total().differ)
+    }
+}
+
+fn caches(f: &mut fmt::Formatter<'_>, figures: &CacheFigures) -> fmt::Result {
+    let caches = [
+        ("context", figures.context_hits, figures.context_misses),
+        ("PASID", figures.pasid_hits, figures.pasid_misses),
+        ("IOTLB", figures.translation_hits, figures.translation_misses),
+    ];
+    let caches = caches.map(|(name, hits, misses)| format!("{name} {hits} hits, {misses} misses"));
+    writeln!(f, "  caches: {}", caches.join("; "))
+}
+
+fn host_calls(f: &mut fmt::Formatter<'_>, figures: &HostCallFigures, always: bool) -> fmt::Result {
+    if !always && *figures == HostCallFigures::default() {
+        return Ok(());
+    }
+    let HostCallFigures { bind, replace, unbind, invalidate, failed } = figures;
+    writeln!(
+        f,
+        "  host calls: bind {bind}, replace {replace}, unbind {unbind}, invalidate {invalidate}, failed {failed}"
+    )
+}
+
+fn differences(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
+    for Difference { line, kind, recorded, ours } in &report.differences {
+        writeln!(f, "  line {line}: {kind} differs")?;
+        writeln!(f, "    recorded: {}", or_nothing(recorded))?;
+        writeln!(f, "    ours:     {}", or_nothing(ours))?;
+    }
+    match report.total().differ - report.differences.len() as u64 {
+        0 => Ok(()),
+        more => writeln!(f, "  and {more} more that --differences would show"),
+    }
+}
+
+fn or_nothing(text: &str) -> &str {
+    if text.is_empty() { "nothing" } else { text }
+}
+
+/// All files together.
+pub(crate) struct TextTotal {
+    pub(crate) files: usize,
+    pub(crate) bad: usize,
+    pub(crate) total: Tally,
+}
+
+impl fmt::Display for TextTotal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { agree, explained, differ } = self.total;
+        let files = self.files;
+        write!(f, "{files} files: {agree} agree, {explained} explained, {differ} differ")?;
+        match self.bad {
+            0 => writeln!(f),
+            1 => writeln!(f, "; 1 file is bad input"),
+            bad => writeln!(f, "; {bad} files are bad input"),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! A remapping unit that is recorded.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vtd::spec::{Pasid, SourceId};
+use vtd::{
+    AttachError, Attachment, DeviceId, DeviceView, Effect, HostFault, RemappingUnit, ResetKind,
+    Step, UnitConfig, UnknownDevice,
+};
+
+use super::RecordingSummary;
+use super::note::Note;
+use super::recorded_dma::RecordedDma;
+use super::recording_memory::RecordingMemory;
+use super::recording_observer::RecordingObserver;
+use super::tape::Tape;
+use crate::format::{Event, FormatError, Header};
+
+/// A [`RemappingUnit`] whose inputs and outputs are written down. Clones are the same unit.
+///
+/// Its methods are those of the unit, may be called from any thread, and are carried out one after the other; each runs the unit until
+/// it is idle or waits for the host. So a VMM has nothing to step. It must not step the unit in other ways (a
+/// [`Worker`](vtd::Worker), say) while it is recorded, and must not call a method that gives the unit an input from where the unit calls the
+/// VMM: its [`Wake`](vtd::Wake), its host, its memory, or the transfer inside a guard. Effects may be taken anywhere.
+///
+/// When the output fails, the recording ends there and the unit goes on; [`finish`](Self::finish) tells.
+#[derive(Clone, Debug)]
+pub struct RecordedUnit {
+    pub(super) recorded: Arc<Recorded>,
+}
+
+/// What the clones of a unit and its DMA handles share.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    unit: RemappingUnit,
+    pub(super) tape: Arc<Tape>,
+    /// Held while an input is carried out.
+    turn: Mutex<()>,
+}
+
+impl Recorded {
+    /// Waits until no other input is carried out.
+    pub(super) fn turn(&self) -> MutexGuard<'_, ()> {
+        let turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.tape.begin_input();
+        turn
+    }
+
+    fn note(&self, note: Note) {
+        self.tape.with(|open| open.draft.note(note));
+    }
+
+    fn view(&self, device: DeviceId) -> Option<DeviceView> {
+        self.unit.devices().into_iter().find(|view| view.id == device)
+    }
+}
+
+impl RecordedUnit {
+    /// A unit as it is after power-on, and the start of its recording; `guest` is what the recording says about the guest, in
+    /// words. Each line goes out in one call, so a file is best [buffered](std::io::BufWriter).
+    ///
+    /// # Errors
+    /// [`FormatError`] where the header cannot be written: `guest` is more than one line or has spaces around it, or `output`
+    /// fails.
+    pub fn new(
+        config: UnitConfig,
+        guest: Option<&str>,
+        output: impl Write + Send + 'static,
+    ) -> Result<Self, FormatError> {
+        let caps = &config.capabilities;
+        let mut header = Header::new(caps.cap(), caps.ecap(), config.version);
+        header.guest = guest.map(str::to_owned);
+        let width = caps.host_address_width();
+        // What it is when the header does not say.
+        let usual = caps.maximum_guest_address_width().min(52);
+        header.host_address_width = (width != usual).then_some(width);
+        let tape = Arc::new(Tape::new(&header, Box::new(output))?);
+
+        let mut config = config;
+        config.memory = Arc::new(RecordingMemory::new(config.memory, Arc::clone(&tape)));
+        config.observer =
+            Some(Arc::new(RecordingObserver::new(Arc::clone(&tape), config.observer)));
+        let unit = RemappingUnit::new(config);
+        Ok(Self { recorded: Arc::new(Recorded { unit, tape, turn: Mutex::new(()) }) })
+    }
+
+    /// The unit itself, to look at. What it is given past the recorder is missing in the recording.
+    #[must_use]
+    pub fn unit(&self) -> &RemappingUnit {
+        &self.recorded.unit
+    }
+
+    /// [`RemappingUnit::read`].
+    #[must_use]
+    pub fn read(&self, offset: u64, size: u8) -> u64 {
+        self.input(|recorded| {
+            let value = recorded.unit.read(offset, size);
+            (value, within(size, value).map(|value| Event::Read { offset, size, value }))
+        })
+    }
+
+    /// [`RemappingUnit::write`], with all the work that it leaves: unlike it, this waits for the host.
+    pub fn write(&self, offset: u64, size: u8, value: u64) {
+        self.input(|recorded| {
+            recorded.unit.write(offset, size, value);
+            ((), within(size, value).map(|value| Event::Write { offset, size, value }))
+        });
+    }
+
+    /// Does what was left because the host did not give up a binding: [`RemappingUnit::run`].
+    pub fn run(&self) -> Step {
+        self.input(|recorded| (recorded.unit.run(), None))
+    }
+
+    /// [`RemappingUnit::take_effect`].
+    #[must_use]
+    pub fn take_effect(&self) -> Option<Effect> {
+        self.recorded.unit.take_effect()
+    }
+
+    /// [`RemappingUnit::reset`], with all the work that it leaves.
+    pub fn reset(&self, kind: ResetKind) {
+        self.input(|recorded| {
+            if kind != ResetKind::PowerOn {
+                recorded.note(Note::WarmReset);
+            }
+            recorded.unit.reset(kind);
+            ((), Some(Event::Reset))
+        });
+    }
+
+    /// [`RemappingUnit::attach`]. Only assigned devices have a line of their own.
+    ///
+    /// # Errors
+    /// As there; the recording does not have the attempt then.
+    pub fn attach(
+        &self,
+        source_id: SourceId,
+        attachment: Attachment,
+    ) -> Result<DeviceId, AttachError> {
+        self.input(|recorded| {
+            let attached = recorded.unit.attach(source_id, attachment);
+            let assigned = attached.is_ok() && attachment != Attachment::Emulated;
+            (attached, assigned.then_some(Event::Assign { source_id }))
+        })
+    }
+
+    /// [`RemappingUnit::release`]. Only assigned devices have a line of their own.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn release(&self, device: DeviceId) -> Result<(), UnknownDevice> {
+        self.input(|recorded| {
+            let view = recorded.view(device);
+            let released = recorded.unit.release(device);
+            let assigned = view.filter(|view| view.attachment != Attachment::Emulated);
+            let line = assigned.map(|view| Event::Release { source_id: view.source_id });
+            (released, line.filter(|_| released.is_ok()))
+        })
+    }
+
+    /// [`RemappingUnit::retry`]. The format has no line for it, so a note stands in its place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn retry(&self, device: DeviceId) -> Result<(), UnknownDevice> {
+        self.input(|recorded| {
+            let retried = recorded.unit.retry(device);
+            if let (Ok(()), Some(view)) = (retried, recorded.view(device)) {
+                recorded.note(Note::Retry(view.source_id));
+            }
+            (retried, None)
+        })
+    }
+
+    /// [`RemappingUnit::report_host_fault`]. The format has no line for it, so a note stands in its place.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn report_host_fault(
+        &self,
+        device: DeviceId,
+        fault: HostFault,
+    ) -> Result<(), UnknownDevice> {
+        self.input(|recorded| {
+            let reported = recorded.unit.report_host_fault(device, fault);
+            if let (Ok(()), Some(view)) = (reported, recorded.view(device)) {
+                recorded.note(Note::HostFault(view.source_id));
+            }
+            (reported, None)
+        })
+    }
+
+    /// [`RemappingUnit::dma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn dma(
+        &self,
+        device: DeviceId,
+        pasid: Option<Pasid>,
+    ) -> Result<RecordedDma, UnknownDevice> {
+        let handle = self.recorded.unit.dma(device, pasid)?;
+        let view = self.recorded.view(device).ok_or(UnknownDevice)?;
+        Ok(RecordedDma::new(Arc::clone(&self.recorded), handle, view.source_id))
+    }
+
+    /// Ends the recording, flushes and drops its output; the unit goes on without it.
+    ///
+    /// # Errors
+    /// [`FormatError`] that ended the recording before, or that ended it now. It is told once; calls after that give what
+    /// was written.
+    pub fn finish(&self) -> Result<RecordingSummary, FormatError> {
+        let _turn = self.recorded.turn();
+        self.recorded.tape.finish()
+    }
+
+    /// Carries out an input, and whatever it leaves to do.
+    fn input<T>(&self, act: impl FnOnce(&Recorded) -> (T, Option<Event>)) -> T {
+        let recorded = &self.recorded;
+        let _turn = recorded.turn();
+        let (answer, line) = act(recorded);
+        // What still waits then, waits for the host; an effect has told the VMM.
+        let _waiting = recorded.unit.run();
+        recorded.tape.end_input(line);
+        answer
+    }
+}
+
+/// The part of a value that an access of `size` bytes moves; `None` for a size that no access has, which the unit ignores.
+fn within(size: u8, value: u64) -> Option<u64> {
+    (1..=8).contains(&size).then(|| value & u64::MAX >> (64 - 8 * u32::from(size)))
+}

@@ -1,0 +1,20 @@
+//! The recorder: what it writes for a VMM that does what the shipped recordings say, and what it does when things go wrong.
+
+#[cfg(test)]
+mod corpus;
+#[cfg(test)]
+mod failing_output;
+#[cfg(test)]
+mod inputs;
+#[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod observer;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod replays;
+#[cfg(test)]
+mod requests;
+#[cfg(test)]
+mod vmm;
