@@ -92,6 +92,12 @@ impl SparseMemory {
         self.page_or_new(gpa.page()).clear();
     }
 
+    /// How many pages of 4 KiB are known: what this memory takes up.
+    #[must_use]
+    pub fn page_count(&self) -> usize {
+        self.pages.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Whether the 4 KiB page that holds `gpa` was ever written.
     #[must_use]
     pub fn contains_page(&self, gpa: Gpa) -> bool {

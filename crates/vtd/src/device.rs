@@ -79,6 +79,7 @@ impl Device {
 #[derive(Debug, Default)]
 pub(crate) struct Devices {
     devices: BTreeMap<DeviceId, Arc<Device>>,
+    sources: BTreeMap<SourceId, DeviceId>,
     next: u32,
 }
 
@@ -88,7 +89,7 @@ impl Devices {
     }
 
     pub(crate) fn of_source(&self, source_id: SourceId) -> Option<&Arc<Device>> {
-        self.devices.values().find(|device| device.source_id == source_id)
+        self.get(*self.sources.get(&source_id)?)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Device>> {
@@ -118,11 +119,13 @@ impl Devices {
         let released = AtomicBool::new(false);
         let device = Arc::new(Device { id, source_id, attachment, host, released });
         self.devices.insert(id, Arc::clone(&device));
+        self.sources.insert(source_id, id);
         device
     }
 
-    pub(crate) fn remove(&mut self, id: DeviceId) {
-        self.devices.remove(&id);
+    /// Forgets a device; whether it was there.
+    pub(crate) fn remove(&mut self, id: DeviceId) -> bool {
+        self.devices.remove(&id).is_some()
     }
 
     pub(crate) fn next_handle(&self) -> u32 {

@@ -98,11 +98,12 @@ impl Replay<'_, '_> {
             |why: vtd::memory::AccessError| ReplayError::Input { line, why: why.to_string() };
         match event {
             Event::Mem { gpa, bytes } => {
-                self.machine.memory.write_bytes(gpa, &bytes).map_err(memory)
+                self.machine.memory.write_bytes(gpa, &bytes).map_err(memory)?;
+                self.check_size(line)
             }
             Event::Zero { gpa } => {
                 self.machine.memory.fill_zero_page(gpa);
-                Ok(())
+                self.check_size(line)
             }
             Event::Fault { .. } | Event::IommuWrite { .. } | Event::Msi { .. } | Event::Host(_) => {
                 self.recorded.push((line, event));
@@ -126,6 +127,17 @@ impl Replay<'_, '_> {
                 self.after_input(line)
             }
         }
+    }
+
+    /// A short line can name a page, so a file of any size could otherwise take any amount of memory.
+    fn check_size(&self, line: u64) -> Result<(), ReplayError> {
+        if self.machine.memory.page_count() <= MOST_PAGES {
+            return Ok(());
+        }
+        let why = format!(
+            "field GPA names one page more than {MOST_PAGES}, which is the most a replay holds"
+        );
+        Err(ReplayError::Input { line, why })
     }
 
     /// An input that is not a `dma`.
@@ -396,6 +408,9 @@ impl Replay<'_, '_> {
         Ok(self.report)
     }
 }
+
+/// The most pages of guest memory that a replay holds: 1 GiB.
+const MOST_PAGES: usize = 1 << 18;
 
 /// A and D of both stages, and EA.
 const ACCESSED_DIRTY: u64 = 0x760;
