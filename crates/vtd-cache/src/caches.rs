@@ -1,7 +1,9 @@
 //! What emulated devices' requests are answered from: context cache, PASID cache and IOTLB.
 
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{ContextEntry, LegacyContextEntry};
 use vtd_spec::{DomainId, Iova, Pasid};
 use vtd_walk::{Access, PasidLookup};
@@ -116,7 +118,8 @@ pub struct Caches {
     /// Advances with every invalidation of any kind.
     now: u64,
     all: u64,
-    devices: Vec<u64>,
+    /// When each device was last invalidated, for those that were.
+    devices: BTreeMap<DeviceKey, u64>,
     pasid_domains: DomainGenerations,
     /// When all translations, or those of a domain, were last invalidated.
     translations: u64,
@@ -136,7 +139,7 @@ impl Caches {
             next_tag: 0,
             now: 0,
             all: 0,
-            devices: Vec::new(),
+            devices: BTreeMap::new(),
             pasid_domains: DomainGenerations::default(),
             translations: 0,
             translation_domains: DomainGenerations::default(),
@@ -167,7 +170,7 @@ impl Caches {
     }
 
     fn device_generation(&self, device: DeviceKey) -> u64 {
-        let own = self.devices.get(device.0 as usize).copied().unwrap_or(0);
+        let own = self.devices.get(&device).copied().unwrap_or(0);
         own.max(self.all)
     }
 
@@ -221,7 +224,8 @@ impl Caches {
         let valid = self.device_generation(device);
         let found = self.pasids.get(&key).copied().filter(|entry| {
             let domain = entry.value.lookup.entry.domain;
-            entry.at >= valid && entry.at >= self.pasid_domains.get(domain)
+            // Planted (row 1): a context-cache invalidation leaves PASID entries cached.
+            (entry.at >= valid || is_planted(101)) && entry.at >= self.pasid_domains.get(domain)
         });
         let Some(entry) = found else {
             self.counts.pasid_misses += 1;
@@ -299,19 +303,12 @@ impl Caches {
     /// Context-cache invalidation of some devices: their context and PASID entries and translations go.
     pub fn invalidate_devices(&mut self, devices: impl Iterator<Item = DeviceKey>) {
         self.now += 1;
-        for device in devices {
-            self.expire(device);
-        }
+        self.devices.extend(devices.map(|device| (device, self.now)));
     }
 
-    fn expire(&mut self, device: DeviceKey) {
-        let index = device.0 as usize;
-        if self.devices.len() <= index {
-            self.devices.resize(index + 1, 0);
-        }
-        if let Some(place) = self.devices.get_mut(index) {
-            *place = self.now;
-        }
+    /// A device is gone for good: its key is never used again, so what it left in the caches is never found.
+    pub fn forget_device(&mut self, device: DeviceKey) {
+        self.devices.remove(&device);
     }
 
     /// PASID-cache invalidation by domain, with the translations made through what it drops.

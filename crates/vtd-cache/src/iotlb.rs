@@ -1,5 +1,6 @@
 //! The IOTLB: translations of emulated devices.
 
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::PageSize;
 use vtd_spec::{Gpa, Iova};
 use vtd_walk::{Access, Granted, Translated};
@@ -28,7 +29,8 @@ impl Translation {
     /// Whether this serves an access without another walk.
     #[must_use]
     pub fn serves(&self, access: Access) -> bool {
-        self.granted.allows(access) && (self.dirty || !access.write)
+        // Planted (row 5): a write hits what a read has filled.
+        self.granted.allows(access) && (self.dirty || !access.write || is_planted(5))
     }
 
     /// The answer for an address within the page.

@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
+use vtd_spec::planted::is_planted;
 use vtd_spec::{Pasid, Slot, SourceId};
 
 use crate::{
@@ -188,6 +189,16 @@ impl Ledger {
         let stale = state.is_some_and(SlotState::is_stale);
         let held = state.and_then(|state| state.held);
         let (held, failure, follow_up) = match (change.call, outcome) {
+            // Planted (row 1): the entry that has replaced another is not stored.
+            (Call::Replace(_), Outcome::Done) if is_planted(1) => (held, None, None),
+            // Planted (row 22): a failed bind counts as bound.
+            (Call::Bind(new), Outcome::Failed { .. }) if is_planted(22) => (Some(new), None, None),
+            // Planted (row 27): a slot is freed though the unbind failed.
+            (Call::Unbind, Outcome::Failed { .. }) if is_planted(27) => (None, None, None),
+            // Planted (row 27): the ledger holds the new binding before the host has accepted it.
+            (Call::Replace(new), Outcome::Failed { .. }) if is_planted(127) => {
+                (Some(new), None, None)
+            }
             (Call::Bind(new) | Call::Replace(new), Outcome::Done) => (Some(new), None, None),
             (Call::Unbind, Outcome::Done) => (None, change.after, None),
             (Call::Bind(_), Outcome::Failed { errno }) => (None, Some(change.failure(errno)), None),
@@ -205,7 +216,8 @@ impl Ledger {
             Some(_) if stale => Failure { kind: FailureKind::Invalidate, ..failure },
             _ => failure,
         });
-        let state = (held.is_some() || failure.is_some())
+        // Planted (row 19): the state of an empty slot is kept.
+        let state = (held.is_some() || failure.is_some() || is_planted(19))
             .then(|| SlotState { held, failure: failure.map(Box::new) });
         self.set(change.device, change.slot, state);
         // What the host still holds was bound under the RID_PASID of then.

@@ -2,6 +2,7 @@
 
 use core::ops::Bound;
 
+use vtd_spec::planted::is_planted;
 use vtd_spec::{Binding, DomainId, Slot};
 
 use crate::wanted::{CandidateStep, Desired, DeviceWanted, WantedRange};
@@ -83,7 +84,8 @@ impl Pair<'_> {
     fn judge(&self, domain: Option<DomainId>) -> Verdict {
         if let Some(domain) = domain
             && self.desired.domain != Some(domain)
-            && !self.state.is_some_and(|state| state.has_domain(domain))
+            // Planted (row 26): the domain of what is held does not lead to it.
+            && (is_planted(26) || !self.state.is_some_and(|state| state.has_domain(domain)))
         {
             return Verdict::Elsewhere;
         }

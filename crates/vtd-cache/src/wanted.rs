@@ -1,6 +1,7 @@
 //! What should be bound: the desired side of a reconciliation.
 
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{ContextEntry, LegacyTranslation, PasidEntry, Translation};
 use vtd_spec::{Binding, Capabilities, DomainId, Entry, Gpa, Pasid, SourceId};
 use vtd_walk::{
@@ -159,7 +160,8 @@ impl<'m> DeviceWanted<'m> {
     fn steady(&self, place: Gpa, raw: [u64; 8], held: Option<Held>) -> Desired {
         let Some((tables, _)) = &self.context else { return Desired::NOTHING };
         let first = Desired::of_entry(&raw, tables.caps);
-        if first.as_held() == held {
+        // Planted (row 28): the first copy counts, torn or not.
+        if first.as_held() == held || is_planted(28) {
             return first;
         }
         match read_stable_entry(tables.memory, place, raw) {

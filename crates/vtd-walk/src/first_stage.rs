@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, Target};
 use vtd_spec::{Capabilities, FaultReason, FirstStage, Gpa, Iova};
 
@@ -29,7 +30,12 @@ pub fn walk_first_stage(
     access: Access,
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
-    if !is_canonical(iova, rules.stage.levels.address_bits()) {
+    let mut bits = rules.stage.levels.address_bits();
+    // Planted (row 8): the second-stage width decides.
+    if is_planted(8) {
+        bits = caps.maximum_guest_address_width();
+    }
+    if !is_canonical(iova, bits) {
         return Err(FaultReason::NotCanonical);
     }
     for _ in 0..UPDATE_ATTEMPTS {
@@ -116,7 +122,8 @@ fn check(
     if access.write && write_counts && !all.write {
         return Err(FaultReason::NoWrite);
     }
-    if access.execute && rules.no_execute && !all.execute {
+    // Planted (row 7): XD counts without NXE.
+    if access.execute && (rules.no_execute || is_planted(107)) && !all.execute {
         return Err(FaultReason::ExecuteRefused);
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! From a context entry to the PASID-table entry of one PASID.
 
 use vtd_memory::{AccessError, GuestMemory};
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{ContextEntry, PasidDirectoryEntry, PasidEntry};
 use vtd_spec::{Capabilities, Entry, FaultReason, Gpa, Pasid};
 
@@ -28,7 +29,8 @@ pub fn read_pasid_directory(
     context: &ContextEntry,
     pasid: Pasid,
 ) -> Result<PasidDirectoryEntry, Fault> {
-    if pasid.get() >= context.pasid_end() {
+    // Planted (row 6): PDTS is ignored.
+    if pasid.get() >= context.pasid_end() && !is_planted(6) {
         return Err(Fault::under(FaultReason::PasidBeyondDirectory, context.fpd));
     }
     let raw = memory
@@ -58,11 +60,25 @@ pub fn read_pasid(
     pasid: Pasid,
 ) -> Result<PasidLookup, Fault> {
     let directory = read_pasid_directory(memory, caps, context, pasid)?;
-    let fpd = context.fpd | directory.fpd;
+    // Planted (row 11): FPD of the directory entry is ignored.
+    let fpd = context.fpd | (directory.fpd && !is_planted(11));
     let raw = read_entry(memory, entry_place(directory.table, pasid))
         .map_err(|_| Fault::under(FaultReason::PasidTableAccess, fpd))?;
+    // Planted (row 17): the entry is read once more, and may have changed in between.
+    let raw = match is_planted(17) {
+        true => read_entry(memory, entry_place(directory.table, pasid)).unwrap_or(raw),
+        false => raw,
+    };
     match PasidEntry::decode(&raw, caps) {
         Entry::Present(entry) => Ok(PasidLookup { entry, fpd: fpd | entry.fpd }),
+        // Planted (row 9): a zeroed entry is invalid rather than not present.
+        Entry::NotPresent { .. } if is_planted(9) => {
+            Err(Fault::under(FaultReason::PasidEntryInvalid, fpd))
+        }
+        // Planted (row 11): FPD of an entry that is not present is ignored.
+        Entry::NotPresent { .. } if is_planted(111) => {
+            Err(Fault::under(FaultReason::PasidEntryNotPresent, fpd))
+        }
         Entry::NotPresent { fpd: own } => {
             Err(Fault::under(FaultReason::PasidEntryNotPresent, fpd | own))
         }

@@ -1,5 +1,6 @@
 //! What the latched root table address means.
 
+use vtd_spec::planted::is_planted;
 use vtd_spec::register::{RootTableAddress, TableMode};
 use vtd_spec::{Capabilities, Gpa};
 
@@ -22,6 +23,8 @@ impl RootTable {
     pub fn new(register: RootTableAddress, caps: &Capabilities) -> Self {
         match register.mode {
             TableMode::Legacy => Self::Legacy(register.base),
+            // Planted (row 12): TTM=11 translates.
+            TableMode::Abort if is_planted(12) => Self::Scalable(register.base),
             TableMode::Scalable if caps.scalable_mode() => Self::Scalable(register.base),
             TableMode::Abort if caps.abort_mode() => Self::Abort,
             TableMode::Scalable | TableMode::Abort | TableMode::Reserved => Self::Unusable,

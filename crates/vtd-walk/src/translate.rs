@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{LegacyContextEntry, LegacyTranslation, PageSize, PasidEntry, Translation};
 use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
@@ -68,7 +69,8 @@ pub fn translate(
             memory,
             caps,
             stage,
-            SecondStageCodes::Scalable,
+            // Planted (row 9): legacy codes in scalable mode.
+            if is_planted(109) { SecondStageCodes::Legacy } else { SecondStageCodes::Scalable },
             iova,
             access,
             updates,
@@ -149,6 +151,11 @@ impl Path {
     /// Sets accessed and dirty bits, root first, each only if the entry still has the value that the walk saw.
     pub(crate) fn update(&self, memory: &dyn GuestMemory) -> Update {
         for visited in self.0.iter().filter(|visited| visited.raw != visited.wanted) {
+            // Planted (row 5): a plain write, whatever the entry has become.
+            if is_planted(105) {
+                let _ = memory.store_qwords_release(visited.place, &[visited.wanted]);
+                continue;
+            }
             match memory.compare_exchange_u64(visited.place, visited.raw, visited.wanted) {
                 Ok(Ok(_)) => {}
                 Ok(Err(_)) => return Update::EntryChanged,

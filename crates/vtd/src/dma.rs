@@ -21,7 +21,8 @@ pub enum DmaError {
     /// The request is blocked without a record: translation is off and it has a PASID, or the root table aborts everything.
     #[error("blocked, without a fault record")]
     Blocked,
-    /// The address lies in FEE0_0000 to FEEF_FFFF: the write is an interrupt request, not a DMA.
+    /// The address lies in FEE0_0000 to FEEF_FFFF: the write is an interrupt request, not a DMA. While translation is off a read
+    /// of that range gets this too: it is no DMA either, and there is nothing to record.
     #[error("an interrupt request, not a DMA")]
     Interrupt,
     /// The device has been released.

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::DeviceId;
 
 /// A point in the order of guards: those opened before it may hold what was dropped before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Barrier(u64);
+pub(crate) struct Barrier {
+    next: u64,
+    since: Instant,
+}
 
 /// The open guards of a unit.
 ///
@@ -32,7 +35,6 @@ struct Open {
 #[derive(Debug)]
 struct OpenGuard {
     device: DeviceId,
-    since: Instant,
     named: bool,
 }
 
@@ -46,7 +48,7 @@ impl Guards {
         let mut open = self.lock();
         let id = open.next;
         open.next += 1;
-        open.guards.insert(id, OpenGuard { device, since: Instant::now(), named: false });
+        open.guards.insert(id, OpenGuard { device, named: false });
         id
     }
 
@@ -58,20 +60,20 @@ impl Guards {
 
     /// The point after everything that is open now.
     pub(crate) fn barrier(&self) -> Barrier {
-        Barrier(self.lock().next)
+        Barrier { next: self.lock().next, since: Instant::now() }
     }
 
     /// Whether every guard before the barrier is closed. Where not, closing one tells so.
     pub(crate) fn passed(&self, barrier: Barrier) -> bool {
         // Set before the look, so that a guard closed after it sees the wish.
         self.awaited.store(true, Ordering::SeqCst);
-        self.lock().guards.first_key_value().is_none_or(|(id, _)| *id >= barrier.0)
+        self.lock().guards.first_key_value().is_none_or(|(id, _)| *id >= barrier.next)
     }
 
     /// As [`passed`](Self::passed), for guards of one device alone.
     pub(crate) fn passed_by(&self, barrier: Barrier, device: DeviceId) -> bool {
         self.awaited.store(true, Ordering::SeqCst);
-        !self.lock().guards.range(..barrier.0).any(|(_, guard)| guard.device == device)
+        !self.lock().guards.range(..barrier.next).any(|(_, guard)| guard.device == device)
     }
 
     /// Nothing waits any more.
@@ -79,16 +81,22 @@ impl Guards {
         self.awaited.store(false, Ordering::SeqCst);
     }
 
-    /// Devices whose guards have been open for longer than `patience`, each guard named once.
-    pub(crate) fn name_overdue(&self, patience: std::time::Duration) -> Vec<DeviceId> {
+    /// Devices whose guards have stood before the barrier for longer than `patience`, each guard named once; of one device
+    /// alone, where only its guards count.
+    pub(crate) fn name_overdue(
+        &self,
+        barrier: Barrier,
+        device: Option<DeviceId>,
+        patience: Duration,
+    ) -> Vec<DeviceId> {
+        if barrier.since.elapsed() <= patience {
+            return Vec::new();
+        }
         let mut open = self.lock();
-        let now = Instant::now();
-        let overdue = |guard: &&mut OpenGuard| {
-            !guard.named && now.saturating_duration_since(guard.since) > patience
-        };
         open.guards
-            .values_mut()
-            .filter(overdue)
+            .range_mut(..barrier.next)
+            .map(|(_, guard)| guard)
+            .filter(|guard| !guard.named && device.is_none_or(|device| guard.device == device))
             .map(|guard| {
                 guard.named = true;
                 guard.device

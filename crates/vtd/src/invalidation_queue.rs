@@ -2,6 +2,7 @@
 
 use vtd_memory::GuestMemory;
 use vtd_spec::descriptor::Descriptor;
+use vtd_spec::planted::is_planted;
 use vtd_spec::register::{QueueAddress, QueueErrorInfo};
 use vtd_spec::{Capabilities, Gpa};
 
@@ -22,7 +23,12 @@ pub(crate) struct QueueStop {
 impl InvalidationQueue {
     /// Latches IQA.
     pub(crate) fn new(queue_address: u64) -> Self {
-        Self { address: QueueAddress::from_bits(queue_address) }
+        let mut address = QueueAddress::from_bits(queue_address);
+        // Planted (row 25): DW is looked for at another bit.
+        if is_planted(25) {
+            address.wide = queue_address >> 10 & 1 == 1;
+        }
+        Self { address }
     }
 
     /// IQA as it was latched.
@@ -33,7 +39,8 @@ impl InvalidationQueue {
     /// The head after the descriptor at this one.
     pub(crate) fn next(&self, head: u64) -> u64 {
         let next = head + self.address.descriptor_bytes();
-        if next >= self.address.bytes() { 0 } else { next }
+        // Planted (row 24): the queue is read past its end.
+        if next >= self.address.bytes() && !is_planted(124) { 0 } else { next }
     }
 
     /// The descriptor at `head`, or `None` where the tail is. The tail is checked before anything is fetched.
@@ -53,7 +60,8 @@ impl InvalidationQueue {
             let why = format!("tail {tail:#x} is not aligned to a 256-bit descriptor");
             return Err(stop(QueueErrorInfo::UnalignedTail, why));
         }
-        if tail >= self.address.bytes() {
+        // Planted (row 25): a tail past the end is not noticed, and never reached.
+        if tail >= self.address.bytes() && !is_planted(125) {
             let why =
                 format!("tail {tail:#x} is past a queue of {:#x} bytes", self.address.bytes());
             return Err(stop(QueueErrorInfo::InvalidTail, why));

@@ -1,6 +1,7 @@
 //! The register page: what each offset reads and what a write to it does.
 
 use vtd_spec::Capabilities;
+use vtd_spec::planted::is_planted;
 use vtd_spec::register::{
     ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, QueueError, QueueErrorInfo,
     RootTableAddress, TableMode, offset,
@@ -149,6 +150,8 @@ impl RegisterPage {
     /// Writes `size` bytes and returns the interrupts that this sends. Accesses that are not 4 or 8 bytes and aligned do
     /// nothing.
     pub(crate) fn write(&mut self, place: u64, size: u8, value: u64) -> Vec<InterruptMessage> {
+        // Planted (row 3): eight bytes for a register of four end the process.
+        assert!(!(is_planted(3) && size == 8 && place == offset::FECTL), "size == 4");
         let mut sent = Vec::new();
         let [low, high] = words(value);
         match size {
@@ -181,6 +184,8 @@ impl RegisterPage {
             offset::CCMD => self.context_command,
             0x30 => u64::from(self.faults.status().bits()) << 32,
             offset::FECTL | offset::FEADDR => return event(&self.fault_event, offset::FECTL),
+            // Planted (row 24): IQH is ahead of what is done.
+            offset::IQH if is_planted(24) => self.queue_tail,
             offset::IQH => self.queue_head,
             offset::IQT => self.queue_tail,
             offset::IQA => self.queue_address,
@@ -189,6 +194,8 @@ impl RegisterPage {
             offset::IECTL | offset::IEADDR => {
                 return event(&self.invalidation_event, offset::IECTL);
             }
+            // Planted (row 14): IQERCD does not exist.
+            offset::IQERCD if is_planted(114) => 0,
             offset::IQERCD => self.queue_error,
             offset::IRTA => self.interrupt_table,
             offset::PQH if self.caps.page_requests() => self.page_queue_head,
@@ -219,6 +226,10 @@ impl RegisterPage {
                 self.settle_fault_event();
                 // The queue goes on when the error is cleared, without a new tail.
                 self.doorbell |= stopped && !self.faults.stops_queue();
+                // Planted (row 14): nothing is fetched until the tail is written again.
+                if is_planted(14) && stopped {
+                    self.queue_tail = self.queue_head;
+                }
             }
             offset::FECTL..=offset::FEUADDR => {
                 sent.extend(self.fault_event.write((place - offset::FECTL) / 4, value));

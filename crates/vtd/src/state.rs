@@ -34,6 +34,7 @@ pub struct UnitState {
 pub(crate) struct SavedPending {
     queue: Option<u64>,
     queue_closing: bool,
+    descriptor_begun: bool,
     reset: bool,
     restore: bool,
     root: bool,
@@ -94,6 +95,7 @@ impl From<PendingWork> for SavedPending {
         Self {
             queue: work.queue,
             queue_closing: work.queue_closing,
+            descriptor_begun: work.descriptor_begun,
             reset: work.reset,
             restore: work.restore,
             root: work.root,
@@ -110,6 +112,7 @@ impl From<&SavedPending> for PendingWork {
         Self {
             queue: saved.queue,
             queue_closing: saved.queue_closing,
+            descriptor_begun: saved.descriptor_begun,
             reset: saved.reset,
             restore: saved.restore,
             root: saved.root,
@@ -191,6 +194,10 @@ impl TryFrom<BindingRecord> for Held {
     type Error = RestoreError;
 
     fn try_from(record: BindingRecord) -> Result<Self, RestoreError> {
+        if record.table.is_some_and(|table| table & 0xfff != 0 || table >> 52 != 0) {
+            let why = "not 4 KiB aligned, or above 52 bits";
+            return Err(RestoreError::Field { field: "table", why });
+        }
         let binding = match (record.table, record.levels) {
             (None, _) => Binding::PassThrough,
             (Some(table), levels @ (4 | 5)) => Binding::FirstStage(FirstStage {

@@ -2,8 +2,9 @@
 
 use vtd_cache::{CachedContext, Caches, Lookup, Tag, Translation};
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
-use vtd_spec::{AddressType, FaultReason, FaultRecord, Gpa, Iova, Pasid, RequestKind};
+use vtd_spec::{AddressType, FaultReason, FaultRecord, Gpa, Iova, Pasid, RequestKind, SourceId};
 use vtd_walk::{
     Access, Fault, Granted, PasidLookup, RootTable, TableUpdates, Translated, read_context,
     read_legacy_context, read_pasid, translate, translate_legacy,
@@ -46,10 +47,17 @@ impl Shared {
     ) -> Result<Translated, DmaError> {
         let answer = self.answer(device, request);
         if let Err(DmaError::Fault(fault)) = &answer {
+            let mut pasid = request.pasid;
+            // Planted (row 10): directory and entry faults have no PASID, or the others have 16 bits of it.
+            if is_planted(10) && (0x50..0x5c).contains(&fault.reason.code()) {
+                pasid = None;
+            } else if is_planted(110) {
+                pasid = pasid.map(|pasid| Pasid::from_low_bits(u64::from(pasid.get() & 0xffff)));
+            }
             let record = FaultRecord {
                 address: request.iova.page().0,
                 source_id: device.source_id,
-                pasid: request.pasid,
+                pasid,
                 reason: fault.reason,
                 kind: if request.access.write { RequestKind::Write } else { RequestKind::Read },
                 execute: request.access.execute,
@@ -198,6 +206,25 @@ impl Shared {
         })
     }
 
+    /// Whether an entry on the way of a request has FPD set, as the guest's tables stand: for faults that somebody else found.
+    pub(crate) fn has_fpd(&self, source_id: SourceId, pasid: Option<Pasid>) -> bool {
+        let Mode::On(root) = self.translator().mode else { return false };
+        let caps = &self.config.capabilities;
+        let read = self.with_memory(|memory| match root {
+            RootTable::Legacy(root) => {
+                read_legacy_context(memory, caps, root, source_id).map(|context| context.fpd)
+            }
+            RootTable::Scalable(root) => {
+                read_context(memory, caps, root, source_id).and_then(|context| {
+                    let pasid = pasid.unwrap_or(context.rid_pasid);
+                    read_pasid(memory, caps, &context, pasid).map(|found| found.fpd)
+                })
+            }
+            RootTable::Abort | RootTable::Unusable => Ok(false),
+        });
+        read.unwrap_or_else(|fault| fault.fpd)
+    }
+
     fn fill(&self, lookup: Lookup, tag: Tag, request: &Request, translated: Translated) {
         let translation = Translation::from(translated);
         let caches = &mut self.translator().caches;
@@ -244,7 +271,8 @@ impl<T> WalkResult for Result<T, Fault> {
 /// Which PASID a request uses, and with what privilege.
 fn effective(context: &ContextEntry, request: Request) -> Result<(Pasid, Request), Fault> {
     match request.pasid {
-        Some(_) if !context.pasids => {
+        // Planted (row 6): PASIDE is ignored.
+        Some(_) if !context.pasids && !is_planted(106) => {
             Err(Fault { reason: FaultReason::PasidDisabled, fpd: context.fpd, field: "PASIDE" })
         }
         Some(pasid) => Ok((pasid, request)),

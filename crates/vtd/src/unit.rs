@@ -112,7 +112,8 @@ impl RemappingUnit {
         step
     }
 
-    /// Steps until nothing is left, or only what waits for a guard or the host.
+    /// Steps until nothing is left, or only what waits for a guard or the host. For replays and tests: a guest that keeps writing
+    /// the queue's tail from another thread keeps this going.
     pub fn run(&self) -> Step {
         loop {
             let step = self.step(DEFAULT_BUDGET);
@@ -246,7 +247,8 @@ impl RemappingUnit {
         found.cloned().ok_or(UnknownDevice)
     }
 
-    /// Records a fault that the host's IOMMU reported of an assigned device.
+    /// Records a fault that the host's IOMMU reported of an assigned device, unless FPD in the guest's tables, which are read for
+    /// it, suppresses that.
     ///
     /// # Errors
     /// [`UnknownDevice`] if it is not attached.
@@ -256,20 +258,22 @@ impl RemappingUnit {
         fault: HostFault,
     ) -> Result<(), UnknownDevice> {
         let source_id = self.shared.devices().get(device).ok_or(UnknownDevice)?.source_id;
+        let pasid = match fault.slot {
+            Slot::Rid => None,
+            Slot::Pasid(pasid) => Some(pasid),
+        };
         let record = FaultRecord {
             address: fault.address.page().0,
             source_id,
-            pasid: match fault.slot {
-                Slot::Rid => None,
-                Slot::Pasid(pasid) => Some(pasid),
-            },
+            pasid,
             reason: fault.reason,
             kind: if fault.access.write { RequestKind::Write } else { RequestKind::Read },
             execute: fault.access.execute,
             privileged: fault.access.privileged,
             address_type: AddressType::Untranslated,
         };
-        self.shared.record_fault(&record, &Fault::new(fault.reason));
+        let fpd = self.shared.has_fpd(source_id, pasid);
+        self.shared.record_fault(&record, &Fault { fpd, ..Fault::new(fault.reason) });
         self.shared.wake();
         Ok(())
     }

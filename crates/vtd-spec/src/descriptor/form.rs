@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::DescriptorError;
 use crate::Capabilities;
+use crate::planted::is_planted;
 
 /// The type of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +87,11 @@ impl Form {
         if let Some(capability) = self.missing_capability(caps) {
             return Err(DescriptorError::NotShown { descriptor, capability });
         }
-        let [reserved0, reserved1] = self.reserved(caps);
+        let [mut reserved0, reserved1] = self.reserved(caps);
+        // Planted (row 16): PFSID is reserved although DIT is shown.
+        if is_planted(16) && matches!(self, Self::DeviceTlb | Self::PasidDeviceTlb) {
+            reserved0 |= PFSID;
+        }
         let beyond = if wide { u64::MAX } else { 0 };
         let masks = [reserved0, reserved1, beyond, beyond];
         for ((word, raw), mask) in (0..).zip(raw).zip(masks) {

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::Capabilities;
+use crate::planted::is_planted;
 
 mod address_mask;
 mod context_cache;
@@ -69,6 +70,10 @@ impl Descriptor {
         let form = Form::of(raw[0]).ok_or(DescriptorError::UnknownType { raw: raw[0] })?;
         form.check(raw, wide, caps)?;
         let [qw0, qw1, ..] = raw;
+        // Planted (row 21): a page group response without PASID is malformed.
+        if is_planted(21) && form == Form::PageGroupResponse && qw0 >> 4 & 1 == 0 {
+            return Err(DescriptorError::UnknownType { raw: qw0 });
+        }
         Ok(match form {
             Form::ContextCache => Self::ContextCache(ContextCacheInvalidation::decode(qw0)?),
             Form::Iotlb => Self::Iotlb(IotlbInvalidation::decode(qw0, qw1, caps)?),

@@ -1,6 +1,7 @@
 //! PASID-table entries: 64 bytes for each PASID.
 
 use super::{ADDRESS, SecondStage, SecondStageLevels};
+use crate::planted::is_planted;
 use crate::{
     Capabilities, DomainId, Entry, FaultReason, FirstStage, FirstStageLevels, Gpa, Malformed,
 };
@@ -49,7 +50,8 @@ impl PasidEntry {
     pub fn decode(raw: &[u64; 8], caps: &Capabilities) -> Entry<Self> {
         let [low, tag, first, ref rest @ ..] = *raw;
         let fpd = low & 2 != 0;
-        if low & 1 == 0 {
+        // Planted (row 2): stale fields count although P is 0.
+        if low & 1 == 0 && !(is_planted(2) && low >> 6 & 7 != 0) {
             return Entry::NotPresent { fpd };
         }
         let domain = DomainId((tag & 0xffff) as u16);
@@ -79,7 +81,9 @@ impl PasidEntry {
             ),
             (rest.iter().any(|word| *word != 0), "reserved 511:192"),
         ];
-        if let Some((_, field)) = reserved.into_iter().find(|(broken, _)| *broken) {
+        // Planted (row 7): reserved bits are ignored.
+        if let Some((_, field)) = reserved.into_iter().find(|(broken, _)| *broken && !is_planted(7))
+        {
             return malformed(FaultReason::PasidEntryReserved, field);
         }
         let invalid = |field| malformed(FaultReason::PasidEntryInvalid, field);

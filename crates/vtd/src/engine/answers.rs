@@ -1,8 +1,10 @@
 //! What the host answers, and what has to follow.
 
 use vtd_cache::Outcome;
+use vtd_spec::planted::is_planted;
 
 use super::Engine;
+use super::task::Purpose;
 use crate::Effect;
 use crate::device::Device;
 use crate::host_calls::{HostAnswer, HostRequest, InvalidateRequest};
@@ -17,6 +19,9 @@ impl Engine {
         request: HostRequest,
         answer: HostAnswer,
     ) {
+        // Planted (row 23): a reset relies on the host.
+        let relied_on = is_planted(23) && self.is_at(Purpose::Reset);
+        assert!(!(relied_on && answer.error.is_some()), "the host failed during reset");
         let errno = answer.error.as_ref().and_then(|error| error.errno);
         let (slot, operation) = (request.slot(), request.operation());
         self.follow_up = match (request, &answer.error) {

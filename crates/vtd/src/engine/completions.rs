@@ -1,6 +1,8 @@
 //! What becomes true for the guest, and when: every completion waits until what it promises holds.
 
+use vtd_spec::Gpa;
 use vtd_spec::descriptor::Wait;
+use vtd_spec::planted::is_planted;
 
 use super::Engine;
 use super::task::{Due, Purpose};
@@ -16,20 +18,24 @@ impl Engine {
             Purpose::Descriptor => self.advance_head(shared),
             _ => {
                 let barrier = shared.guards.barrier();
-                // A later command of the same kind takes the place of an earlier one.
-                self.due.retain(|due| {
-                    std::mem::discriminant(&due.purpose) != std::mem::discriminant(&purpose)
-                        || matches!(purpose, Purpose::Release(_))
-                });
+                self.supersede(purpose);
                 self.due.push(Due { purpose, barrier });
             }
         }
     }
 
-    /// Completes what nothing stands in the way of.
-    pub(super) fn complete_due(&mut self, shared: &Shared) {
+    /// A later command of the same kind takes the place of an earlier one: its completion is the one that is told.
+    pub(super) fn supersede(&mut self, purpose: Purpose) {
+        self.due.retain(|due| match (due.purpose, purpose) {
+            (Purpose::Release(earlier), Purpose::Release(later)) => earlier != later,
+            (earlier, later) => std::mem::discriminant(&earlier) != std::mem::discriminant(&later),
+        });
+    }
+
+    /// Completes what nothing stands in the way of; whether the queue has gone off with it.
+    pub(super) fn complete_due(&mut self, shared: &Shared) -> bool {
         if self.due.is_empty() && self.wait.is_none() && !self.queue_closing {
-            return;
+            return false;
         }
         let due = std::mem::take(&mut self.due);
         for due in due {
@@ -52,31 +58,49 @@ impl Engine {
             self.wait = None;
             self.complete_wait(shared, &wait);
         }
-        let queue_busy = self.wait.is_some() || self.is_at(Purpose::Descriptor);
-        if self.queue_closing && !queue_busy {
+        let queue_off = self.queue_closing && !self.is_at_descriptor() && !self.stays_open(shared);
+        if queue_off {
             self.queue_closing = false;
             self.queue = None;
             let mut registers = shared.registers();
             registers.queue_head = 0;
             registers.status.qies = false;
         }
-        self.tell_stuck(shared);
+        queue_off
+    }
+
+    /// Planted (row 13): only a wait as the last descriptor lets the queue close.
+    fn stays_open(&self, shared: &Shared) -> bool {
+        is_planted(13)
+            && self.queue.is_some_and(|queue| {
+                let before = shared.registers().queue_head.saturating_sub(32);
+                let last = shared.config.memory.load_u64(Gpa((queue.bits() & !0xfff) + before));
+                last.is_ok_and(|qw0| qw0 & 0xf != 5)
+            })
     }
 
     /// Whether a completion's promise holds: no guard from before, and nothing with the host that contradicts it.
     pub(super) fn holds(&self, shared: &Shared, barrier: Barrier) -> bool {
-        !self.ledger.contradicts() && shared.guards.passed(barrier)
+        // Planted (row 29): a wait completes whatever is still under way.
+        is_planted(129) || !self.ledger.contradicts() && shared.guards.passed(barrier)
     }
 
+    /// Tells the VMM, once for each device, that a completion waits for what the host did not give up.
     pub(super) fn tell_stuck(&mut self, shared: &Shared) {
-        let stuck = self.ledger.contradicts();
-        if stuck && !self.told_stuck && !(self.due.is_empty() && self.wait.is_none()) {
-            self.told_stuck = true;
-            for device in self.stuck_devices() {
+        let stuck: Vec<_> = match self.ledger.contradicts() {
+            true => self.stuck_devices().collect(),
+            false => Vec::new(),
+        };
+        self.told_stuck.retain(|device| stuck.contains(device));
+        if self.due.is_empty() && self.wait.is_none() {
+            return;
+        }
+        for device in stuck {
+            if !self.told_stuck.contains(&device) {
+                self.told_stuck.push(device);
                 shared.push(Effect::HostStuck(device));
             }
         }
-        self.told_stuck &= stuck;
     }
 
     pub(super) fn stuck_devices(&self) -> impl Iterator<Item = DeviceId> {
@@ -96,8 +120,11 @@ impl Engine {
             Purpose::Release(device) => {
                 drop(registers);
                 self.ledger.remove_device(device.key());
-                shared.devices_mut().remove(device);
-                shared.push(Effect::Released(device));
+                shared.translator().caches.forget_device(device.key());
+                // A release that was retried is told once.
+                if shared.devices_mut().remove(device) {
+                    shared.push(Effect::Released(device));
+                }
             }
             Purpose::Reset | Purpose::Restore | Purpose::Descriptor | Purpose::Device(_) => {}
         }

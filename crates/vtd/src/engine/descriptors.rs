@@ -3,25 +3,32 @@
 use vtd_cache::{DeviceKey, DeviceScope, Scope, SlotScope, StageOneScope, StageOneWalk};
 use vtd_host::{StageOneInvalidation, StageOneRange};
 use vtd_spec::descriptor::{
-    AddressMask, ContextCacheInvalidation, Descriptor, IotlbScope, PasidCacheInvalidation,
-    PasidIotlbInvalidation,
+    AddressMask, ContextCacheInvalidation, Descriptor, IotlbScope, PageRange,
+    PasidCacheInvalidation, PasidIotlbInvalidation,
 };
+use vtd_spec::planted::is_planted;
 
 use super::Engine;
 use super::task::{Purpose, Source, Task, Work};
+use crate::invalidation_queue::InvalidationQueue;
 use crate::shared::{Shared, count};
 
 impl Engine {
-    /// Fetches the next descriptor and carries it out, or begins to; whether there was one.
+    /// Fetches the next descriptor and carries it out, or begins to; whether that changed anything.
     pub(super) fn serve_queue(&mut self, shared: &Shared) -> bool {
+        // Planted (row 15): IQA as it is now, not as it was when the queue was enabled.
+        if is_planted(15) && self.queue.is_some() {
+            self.queue = Some(InvalidationQueue::new(shared.registers().queue_address()));
+        }
         let Some(queue) = self.queue else { return false };
-        if self.queue_closing || self.wait.is_some() {
+        let begun = std::mem::take(&mut self.descriptor_begun);
+        if (self.queue_closing && !begun) || self.wait.is_some() {
             return false;
         }
         let (head, tail) = {
             let registers = shared.registers();
             if registers.faults.stops_queue() {
-                return false;
+                return begun;
             }
             (registers.queue_head, registers.queue_tail())
         };
@@ -30,7 +37,7 @@ impl Engine {
             fetched = queue.fetch(memory, &shared.config.capabilities, head, tail);
         });
         match fetched {
-            Ok(None) => false,
+            Ok(None) => begun,
             Ok(Some(descriptor)) => {
                 if let Some(observer) = &shared.config.observer {
                     observer.descriptor(head, &descriptor);
@@ -47,7 +54,7 @@ impl Engine {
                 if let Some(message) = message {
                     shared.send(message);
                 }
-                false
+                begun
             }
         }
     }
@@ -127,6 +134,13 @@ impl Engine {
             }
         };
         let scope = Scope { devices: DeviceScope::All, slots, domain };
+        // Planted (row 29): the descriptor counts as done, and what is behind it is taken up before the host is called.
+        if is_planted(29) {
+            self.begin(Purpose::Restore, scope, Source::Guest);
+            self.advance_head(shared);
+            self.serve_queue(shared);
+            return;
+        }
         self.begin(Purpose::Descriptor, scope, Source::Guest);
     }
 
@@ -168,11 +182,20 @@ impl Engine {
     ) {
         let PasidIotlbInvalidation { domain, pasid, pages } = *invalidation;
         let range = pages.map(AddressMask::range);
+        // Planted (row 18): an assertion on what the guest controls.
+        assert!(!is_planted(18) || pasid.get() >> 19 == 0, "no guest uses so many PASIDs");
+        // Planted (row 4): the number of pages is a shift of 32 bits.
+        let last = |range: PageRange| match pages {
+            Some(pages) if is_planted(4) => {
+                range.first() + u64::from(1_u32.wrapping_shl(u32::from(pages.mask)) - 1)
+            }
+            _ => range.last(),
+        };
         let devices = emulated(shared);
         shared.translator().caches.invalidate_pasid_translations(
             domain,
             pasid,
-            range.map(|range| (range.first(), range.last())),
+            range.map(|range| (range.first(), last(range))),
             devices.into_iter(),
         );
         let stage_one = match (pages, range) {
@@ -192,6 +215,7 @@ impl Engine {
         invalidation: StageOneInvalidation,
         purpose: Purpose,
     ) {
+        self.supersede(purpose);
         let work = Work::StageOne(StageOneWalk::new(scope), invalidation);
         self.tasks.push(Task { purpose, work });
     }

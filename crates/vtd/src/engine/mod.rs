@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     queue: Option<InvalidationQueue>,
     /// QIE was cleared; GSTS.QIES follows once nothing of the queue is left.
     queue_closing: bool,
+    /// The saved unit had begun the descriptor at the head: it is carried out even if the queue is closing.
+    descriptor_begun: bool,
     /// The innermost task is the last. Each purpose occurs at most once.
     tasks: Vec<Task>,
     due: Vec<Due>,
@@ -66,8 +68,8 @@ pub(crate) struct Engine {
     /// A call that must follow the one before: an unbind after a failed replace, the rest of a batch.
     follow_up: Option<HostRequest>,
     host_call_under_way: bool,
-    /// The VMM has been told that the host does not give up a binding.
-    told_stuck: bool,
+    /// The devices of which the VMM has been told that the host does not give up a binding.
+    told_stuck: Vec<DeviceId>,
 }
 
 /// What the engine comes to within a step.
@@ -105,13 +107,14 @@ impl Engine {
             ledger: Ledger::new(quotas),
             queue: None,
             queue_closing: false,
+            descriptor_begun: false,
             tasks: Vec::new(),
             due: Vec::new(),
             device_jobs: VecDeque::new(),
             wait: None,
             follow_up: None,
             host_call_under_way: false,
-            told_stuck: false,
+            told_stuck: Vec::new(),
         }
     }
 
@@ -128,7 +131,10 @@ impl Engine {
     }
 
     pub(crate) fn release_device(&mut self, device: DeviceId) {
-        self.device_jobs.push_back(DeviceJob::Release(device));
+        let job = DeviceJob::Release(device);
+        if !self.device_jobs.contains(&job) {
+            self.device_jobs.push_back(job);
+        }
     }
 
     /// Forgets everything that was under way, waits among it: nothing is written for them any more. Bindings are reconciled
@@ -144,9 +150,10 @@ impl Engine {
         self.due.retain(|due| matches!(due.purpose, Purpose::Release(_)));
         self.queue = None;
         self.queue_closing = false;
+        self.descriptor_begun = false;
         self.wait = None;
         self.follow_up = None;
-        self.told_stuck = false;
+        self.told_stuck.clear();
         self.begin(Purpose::Reset, Scope::everything(), Source::Guest);
     }
 
@@ -156,12 +163,18 @@ impl Engine {
     }
 
     fn begin(&mut self, purpose: Purpose, scope: Scope, source: Source) {
+        self.supersede(purpose);
         let work = Work::Reconcile(Reconciliation::new(scope), source);
         self.tasks.push(Task { purpose, work });
     }
 
     fn is_at(&self, purpose: Purpose) -> bool {
         self.tasks.iter().any(|task| task.purpose == purpose)
+    }
+
+    /// Whether the descriptor at the head of the queue has begun and is not done.
+    fn is_at_descriptor(&self) -> bool {
+        self.wait.is_some() || self.descriptor_begun || self.is_at(Purpose::Descriptor)
     }
 
     /// Works until the budget is used up, a host call is needed or nothing can be done.
@@ -184,7 +197,10 @@ impl Engine {
             }
             self.take_commands(shared);
             self.take_device_job(shared);
-            self.complete_due(shared);
+            if self.complete_due(shared) {
+                // It may have been asked to go on again meanwhile.
+                continue;
+            }
             let Some(mut task) = self.tasks.pop() else {
                 *budget -= 1;
                 if self.serve_queue(shared) {
@@ -216,12 +232,21 @@ impl Engine {
 
     /// Nothing can be done now: whether something is left all the same.
     fn rest(&mut self, shared: &Shared) -> Step {
+        self.tell_stuck(shared);
         if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
             shared.guards.stop_waiting();
             return Step::Idle;
         }
-        for device in shared.guards.name_overdue(shared.config.guard_patience) {
-            shared.push(Effect::GuardHeldLong(device));
+        let waits = self.wait.iter().map(|(_, barrier)| (*barrier, None));
+        let due = self.due.iter().map(|due| match due.purpose {
+            Purpose::Release(device) => (due.barrier, Some(device)),
+            _ => (due.barrier, None),
+        });
+        for (barrier, device) in waits.chain(due) {
+            let patience = shared.config.guard_patience;
+            for device in shared.guards.name_overdue(barrier, device, patience) {
+                shared.push(Effect::GuardHeldLong(device));
+            }
         }
         Step::Waiting
     }
@@ -256,8 +281,10 @@ impl Engine {
         budget: &mut u32,
     ) -> Next {
         let devices = shared.devices();
+        // A device that is being released takes nothing, whatever reconciles it meanwhile.
         let takes = |key: DeviceKey, slot: Slot, binding: &Binding| {
-            let host = devices.get(DeviceId(key.0)).and_then(|device| device.host);
+            let device = devices.get(DeviceId(key.0)).filter(|device| !device.is_released());
+            let host = device.and_then(|device| device.host);
             host.is_some_and(|host| host.supports(binding, slot))
         };
         let mode = shared.translator().mode;
@@ -328,6 +355,7 @@ impl Engine {
         let mut pending = PendingWork {
             queue: self.queue.map(|queue| queue.bits()),
             queue_closing: self.queue_closing,
+            descriptor_begun: self.is_at_descriptor(),
             ..PendingWork::default()
         };
         let under_way = self.tasks.iter().map(|task| task.purpose);
@@ -355,6 +383,7 @@ impl Engine {
     pub(crate) fn resume(&mut self, pending: &PendingWork) {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
+        self.descriptor_begun = pending.descriptor_begun;
         for device in &pending.reconcile {
             self.reconcile_device(*device);
         }

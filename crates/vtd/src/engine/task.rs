@@ -78,6 +78,8 @@ pub(crate) struct PendingWork {
     /// IQA as latched, while the queue is enabled.
     pub(crate) queue: Option<u64>,
     pub(crate) queue_closing: bool,
+    /// The descriptor at the head had begun.
+    pub(crate) descriptor_begun: bool,
     pub(crate) reset: bool,
     pub(crate) restore: bool,
     pub(crate) root: bool,
