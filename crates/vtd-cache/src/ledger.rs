@@ -167,6 +167,20 @@ impl Ledger {
         self.refused.take()
     }
 
+    /// Whether a binding of this device waits for space.
+    #[must_use]
+    pub fn is_starved(&self, device: DeviceKey) -> bool {
+        self.devices.get(&device).is_some_and(|device| device.starved.is_some())
+    }
+
+    /// Enters that a binding of this device waits for space, as a saved unit has it.
+    pub fn starve(&mut self, device: DeviceKey) {
+        let freed = self.freed;
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.starved = Some(freed);
+        }
+    }
+
     /// A device that was refused a binding for want of space, if some has come free since: reconcile it again.
     pub fn take_starved(&mut self) -> Option<DeviceKey> {
         if self.pasids >= self.quotas.per_unit {
@@ -306,12 +320,9 @@ impl Ledger {
     }
 
     pub(crate) fn refuse_for_space(&mut self, key: DeviceKey) {
-        let freed = self.freed;
         self.counts.over_quota += 1;
         self.refused = Some(key);
-        if let Some(device) = self.devices.get_mut(&key) {
-            device.starved = Some(freed);
-        }
+        self.starve(key);
     }
 
     /// Gives a slot a state, or none, and keeps the figures.

@@ -181,7 +181,7 @@ impl RegisterPage {
             // GCMD reads 0; GSTS is the upper half.
             offset::GCMD => u64::from(self.status.bits()) << 32,
             offset::RTADDR => self.root,
-            offset::CCMD => self.context_command,
+            offset::CCMD if self.has_register_invalidation() => self.context_command,
             0x30 => u64::from(self.faults.status().bits()) << 32,
             offset::FECTL | offset::FEADDR => return event(&self.fault_event, offset::FECTL),
             // Planted (row 24): IQH is ahead of what is done.
@@ -204,7 +204,9 @@ impl RegisterPage {
             offset::PECTL | offset::PEADDR if self.caps.page_requests() => {
                 return event(&self.page_request_event, offset::PECTL);
             }
-            quad if quad == invalidate + 8 => self.iotlb_command,
+            quad if quad == invalidate + 8 && self.has_register_invalidation() => {
+                self.iotlb_command
+            }
             _ => {
                 return match self.fault_record_offset(place) {
                     Some(within) => self.faults.read_word(within),
@@ -257,16 +259,19 @@ impl RegisterPage {
     /// Writes one half of a 64-bit register.
     fn write_half(&mut self, place: u64, value: u32, invalidate: u64) {
         let page_requests = self.caps.page_requests();
+        let by_register = self.has_register_invalidation();
         let (register, writable) = match place & !7 {
             offset::RTADDR => (&mut self.root, !0x3ff),
-            offset::CCMD => (&mut self.context_command, !0x1800_0000_0000_0000),
+            offset::CCMD if by_register => (&mut self.context_command, !0x1800_0000_0000_0000),
             offset::IQA => (&mut self.queue_address, !0x7f8),
             offset::IRTA if self.caps.interrupt_remapping() => (&mut self.interrupt_table, !0x7f0),
             offset::PQH if page_requests => (&mut self.page_queue_head, PAGE_POINTER),
             offset::PQT if page_requests => (&mut self.page_queue_tail, PAGE_POINTER),
             offset::PQA if page_requests => (&mut self.page_queue_address, !0xff8),
-            quad if quad == invalidate => (&mut self.invalidate_address, !0xf80),
-            quad if quad == invalidate + 8 => (&mut self.iotlb_command, !0x0600_0000_0000_0000),
+            quad if quad == invalidate && by_register => (&mut self.invalidate_address, !0xf80),
+            quad if quad == invalidate + 8 && by_register => {
+                (&mut self.iotlb_command, !0x0600_0000_0000_0000)
+            }
             _ => {
                 if let Some(within) = self.fault_record_offset(place) {
                     self.faults.write_word(within, value);
@@ -287,22 +292,18 @@ impl RegisterPage {
         }
     }
 
-    /// ICC and IVT start an invalidation, where the interface exists: before major version 6, and not in scalable mode.
+    /// Whether CCMD, IVA and IOTLB exist: before major version 6.
+    fn has_register_invalidation(&self) -> bool {
+        self.version >> 4 & 0xf < 6
+    }
+
+    /// ICC and IVT start an invalidation.
     fn begin_register_invalidation(&mut self, register: u64, invalidate: u64) {
-        let exists = self.version >> 4 & 0xf < 6;
-        if register == offset::CCMD && ContextCommand::from_bits(self.context_command).invalidate {
-            if exists {
-                self.commands.context = true;
-            } else {
-                self.finish_context_command(false);
-            }
+        if register == offset::CCMD {
+            self.commands.context |= self.context_command().invalidate;
         }
-        if register == invalidate + 8 && IotlbCommand::from_bits(self.iotlb_command).invalidate {
-            if exists {
-                self.commands.iotlb = true;
-            } else {
-                self.finish_iotlb_command(false);
-            }
+        if register == invalidate + 8 {
+            self.commands.iotlb |= self.iotlb_command().0.invalidate;
         }
     }
 

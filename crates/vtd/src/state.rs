@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use vtd_cache::{Failure, FailureKind, Held, SavedSlot};
 use vtd_spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot};
 
+use crate::RestoreError;
 use crate::engine::PendingWork;
 use crate::register_page::SavedRegisters;
-use crate::{DeviceId, RestoreError};
 
 /// The version of the state format that this crate writes and reads.
 pub const STATE_VERSION: u32 = 1;
@@ -24,24 +24,9 @@ pub struct UnitState {
     pub(crate) registers: SavedRegisters,
     /// Requests are translated: TE as it was last taken up.
     pub(crate) translation: bool,
-    pub(crate) pending: SavedPending,
+    pub(crate) pending: PendingWork,
     pub(crate) devices: Vec<SavedDevice>,
     pub(crate) next_handle: u32,
-}
-
-/// Work that was not finished.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SavedPending {
-    queue: Option<u64>,
-    queue_closing: bool,
-    descriptor_begun: bool,
-    reset: bool,
-    restore: bool,
-    root: bool,
-    translation: Option<bool>,
-    context_command: bool,
-    iotlb_command: bool,
-    reconcile: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +36,8 @@ pub(crate) struct SavedDevice {
     /// The host device of an assigned device.
     pub(crate) assigned: Option<u64>,
     pub(crate) releasing: bool,
+    /// A binding was refused for want of space: the device is reconciled when there is some.
+    pub(crate) starved: bool,
     pub(crate) slots: Vec<SlotRecord>,
 }
 
@@ -89,40 +76,6 @@ const KINDS: [FailureKind; 5] = [
     FailureKind::Invalidate,
     FailureKind::Unrestored,
 ];
-
-impl From<PendingWork> for SavedPending {
-    fn from(work: PendingWork) -> Self {
-        Self {
-            queue: work.queue,
-            queue_closing: work.queue_closing,
-            descriptor_begun: work.descriptor_begun,
-            reset: work.reset,
-            restore: work.restore,
-            root: work.root,
-            translation: work.translation,
-            context_command: work.context_command,
-            iotlb_command: work.iotlb_command,
-            reconcile: work.reconcile.iter().map(|device| device.0).collect(),
-        }
-    }
-}
-
-impl From<&SavedPending> for PendingWork {
-    fn from(saved: &SavedPending) -> Self {
-        Self {
-            queue: saved.queue,
-            queue_closing: saved.queue_closing,
-            descriptor_begun: saved.descriptor_begun,
-            reset: saved.reset,
-            restore: saved.restore,
-            root: saved.root,
-            translation: saved.translation,
-            context_command: saved.context_command,
-            iotlb_command: saved.iotlb_command,
-            reconcile: saved.reconcile.iter().map(|handle| DeviceId(*handle)).collect(),
-        }
-    }
-}
 
 impl From<&SavedSlot> for SlotRecord {
     fn from(slot: &SavedSlot) -> Self {

@@ -7,10 +7,10 @@ use vtd_spec::{AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, 
 use vtd_walk::{Access, Fault, RootTable};
 
 use crate::device::Device;
-use crate::engine::{self, DEFAULT_BUDGET, HostCalls, PendingWork};
+use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
-use crate::state::{STATE_VERSION, SavedDevice, SavedPending, SlotRecord, UnitState};
+use crate::state::{STATE_VERSION, SavedDevice, SlotRecord, UnitState};
 use crate::translation::Mode;
 use crate::{
     AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, ResetKind, RestoreError,
@@ -327,6 +327,7 @@ impl RemappingUnit {
                 Attachment::Assigned(host_device) => Some(host_device.0),
             },
             releasing: device.is_released(),
+            starved: engine.ledger.is_starved(device.id.key()),
             slots: engine.ledger.save(device.id.key()).iter().map(SlotRecord::from).collect(),
         });
         Ok(UnitState {
@@ -337,7 +338,7 @@ impl RemappingUnit {
             unit_version: self.shared.config.version,
             registers,
             translation,
-            pending: SavedPending::from(engine.pending_work()),
+            pending: engine.pending_work(),
             devices: saved.collect(),
             next_handle: devices.next_handle(),
         })
@@ -356,13 +357,13 @@ impl RemappingUnit {
         check(&config, state)?;
         let unit = Self::new(config);
         {
-            let pending = PendingWork::from(&state.pending);
-            let root = unit.restore_registers(state, &pending)?;
+            let pending = &state.pending;
+            let root = unit.restore_registers(state)?;
             unit.shared.translator().mode =
                 if state.translation { Mode::On(root) } else { Mode::Off };
             unit.restore_devices(state, onto)?;
             let mut engine = unit.shared.engine();
-            engine.resume(&pending);
+            engine.resume(pending, unit.shared.guards.barrier());
             if onto == RestoreOnto::FreshHost && !pending.restore {
                 engine.begin_restore();
             }
@@ -372,22 +373,19 @@ impl RemappingUnit {
         Ok(unit)
     }
 
-    fn restore_registers(
-        &self,
-        state: &UnitState,
-        pending: &PendingWork,
-    ) -> Result<RootTable, RestoreError> {
+    fn restore_registers(&self, state: &UnitState) -> Result<RootTable, RestoreError> {
         let mut registers = self.shared.registers();
         let field = |field| RestoreError::Field { field, why: "it does not fit CAP.NFR" };
         registers.restore(&state.registers).map_err(field)?;
         // A command that was under way begins anew, unless a later one has taken its place.
         let RegisterPage { commands, latched_root, .. } = &mut *registers;
-        if pending.root && commands.root.is_none() {
+        let begun = &state.pending.begun;
+        if begun.root && commands.root.is_none() {
             commands.root = Some(*latched_root);
         }
-        commands.translation = commands.translation.or(pending.translation);
-        commands.context |= pending.context_command;
-        commands.iotlb |= pending.iotlb_command;
+        commands.translation = commands.translation.or(begun.translation);
+        commands.context |= begun.context;
+        commands.iotlb |= begun.iotlb;
         let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
         Ok(RootTable::new(root, &self.shared.config.capabilities))
     }
@@ -420,9 +418,14 @@ impl RemappingUnit {
                     }
                 }
             }
+            if saved.starved {
+                engine.ledger.starve(device.id.key());
+            }
             if saved.releasing {
                 device.mark_released();
-                engine.release_device(device.id);
+                if !state.pending.due_releases.contains(&saved.handle) {
+                    engine.release_device(device.id);
+                }
             }
         }
         self.shared.devices_mut().continue_handles(state.next_handle);

@@ -7,11 +7,12 @@ use vtd::host::{FailingHost, ModelHost};
 use vtd::memory::SparseMemory;
 use vtd::spec::{Capabilities, CapabilityError, Iova, Pasid, SourceId};
 use vtd::{
-    Access, Attachment, Capacities, DeviceId, DmaHandle, Granted, HostFault, RemappingUnit,
+    Access, Attachment, Capacities, DeviceId, DmaHandle, Granted, HostFault, Quotas, RemappingUnit,
     ResetKind, RestoreOnto, UnitConfig, UnitState,
 };
 use vtd_spec::{Gpa, Slot};
 
+use super::guest_tables::GuestTables;
 use super::host_state::{HostState, host_device};
 use super::tap::{Tap, TappedMemory};
 use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
@@ -54,7 +55,12 @@ impl Machine {
         let memory = Arc::new(SparseMemory::zero_filled());
         let host = Arc::new(ModelHost::new());
         let failing = Arc::new(FailingHost::new(Arc::clone(&host)));
-        let host_state = HostState::new(Arc::clone(&host), header.ecap);
+        let tables = GuestTables {
+            cap: header.cap,
+            ecap: header.ecap,
+            host_address_width: caps.host_address_width(),
+        };
+        let host_state = HostState::new(Arc::clone(&host), tables, Quotas::default());
         let tap = Arc::new(Tap::new(Arc::clone(&memory), host_state, keep_notes));
         let tapped = Arc::new(TappedMemory { tap: Arc::clone(&tap) });
         let mut config = UnitConfig::new(caps, tapped);
@@ -87,6 +93,10 @@ impl Machine {
 
     pub(super) fn write(&self, offset: u64, size: u8, value: u64) {
         self.tap.host_state.write(offset, size, value);
+        // GCMD and CCMD.
+        if matches!(offset, 0x18 | 0x28 | 0x2c) {
+            self.tap.forget_domains();
+        }
         self.unit.write(offset, size, value);
         self.run();
     }
@@ -97,6 +107,7 @@ impl Machine {
 
     pub(super) fn reset(&self) {
         self.tap.host_state.reset();
+        self.tap.forget_domains();
         self.unit.reset(ResetKind::PowerOn);
         self.run();
     }

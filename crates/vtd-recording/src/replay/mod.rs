@@ -4,6 +4,7 @@ mod assigned_dma;
 mod comparison;
 mod departure;
 mod error;
+mod guest_tables;
 mod host_state;
 mod machine;
 mod options;

@@ -1,15 +1,14 @@
 //! What a unit under replay does, as it does it.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::{StageOneInvalidation, StageOneRange};
 use vtd::memory::{AccessError, GuestMemory, SparseMemory};
 use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation};
-use vtd::spec::{DomainId, FaultRecord, Gpa, Iova, RequestKind, Slot, SourceId};
+use vtd::spec::{FaultRecord, Gpa, Iova, RequestKind, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
-use super::host_state::{HostState, Invalidated};
+use super::host_state::{CallHistory, Compared, HostState, Invalidated};
 use crate::format::{Direction, Event, HostCall, HostCallKind, HostRange};
 
 /// What a unit under replay has done since it was last asked.
@@ -22,12 +21,10 @@ pub(super) struct Log {
     pub(super) keep_notes: bool,
     /// What has been invalidated since the last wait.
     invalidated: Vec<Invalidated>,
-    /// The domain that each binding of the host was given under.
-    pub(super) domains: BTreeMap<(SourceId, Slot), DomainId>,
-    /// Slots whose last call failed: they need not hold what the tables say.
-    failed: BTreeSet<(SourceId, Slot)>,
+    /// What is known of the host's slots.
+    history: CallHistory,
     /// What the model host holds against what the tables say: agreements and differences.
-    pub(super) states: Vec<Result<(), (String, String)>>,
+    pub(super) states: Vec<Compared>,
 }
 
 /// Listens to a unit: its writes of memory and everything that an observer is told.
@@ -46,6 +43,11 @@ impl Tap {
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Translation, the root table or a whole device changes: bindings may follow a domain without a call.
+    pub(super) fn forget_domains(&self) {
+        self.log().history.domains.clear();
     }
 
     fn output(&self, event: Event) {
@@ -117,15 +119,17 @@ impl Observer for Tap {
             let key = (call.source_id, call.slot);
             match (call.kind, done) {
                 (_, false) => {
-                    log.failed.insert(key);
+                    log.history.failed.insert(key);
+                    // What is tried again after a failure may follow a domain without a call.
+                    log.history.domains.clear();
                 }
                 // An unbind does not settle a failure: it also follows a replace that failed.
                 (HostCallKind::Bind { domain, .. } | HostCallKind::Replace { domain, .. }, _) => {
-                    log.domains.insert(key, domain);
-                    log.failed.remove(&key);
+                    log.history.domains.insert(key, domain);
+                    log.history.failed.remove(&key);
                 }
                 (HostCallKind::Unbind, _) => {
-                    log.domains.remove(&key);
+                    log.history.domains.remove(&key);
                 }
                 _ => {}
             }
@@ -142,7 +146,7 @@ impl Observer for Tap {
     fn wait_status(&self, _: Gpa, _: u32) {
         let mut log = self.log();
         let invalidated = std::mem::take(&mut log.invalidated);
-        let states = self.host_state.check(&self.memory, &invalidated, &log.domains, &log.failed);
+        let states = self.host_state.check(&self.memory, &invalidated, &mut log.history);
         log.states.extend(states);
     }
 

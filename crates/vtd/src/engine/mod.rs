@@ -23,7 +23,7 @@ use crate::invalidation_queue::InvalidationQueue;
 use crate::shared::Shared;
 use crate::translation::Mode;
 use crate::{DeviceId, Effect};
-use task::{DeviceJob, Due, Purpose, Source, Task, Work, Worked};
+use task::{DeviceJob, Due, PendingCommands, Purpose, Source, Task, Work, Worked};
 
 pub(crate) use task::PendingWork;
 
@@ -358,34 +358,38 @@ impl Engine {
             descriptor_begun: self.is_at_descriptor(),
             ..PendingWork::default()
         };
-        let under_way = self.tasks.iter().map(|task| task.purpose);
-        for purpose in under_way.chain(self.due.iter().map(|due| due.purpose)) {
-            match purpose {
-                Purpose::Reset => pending.reset = true,
-                Purpose::Restore => pending.restore = true,
-                Purpose::Root => pending.root = true,
-                Purpose::Translation(on) => pending.translation = Some(on),
-                Purpose::ContextCommand => pending.context_command = true,
-                Purpose::IotlbCommand => pending.iotlb_command = true,
-                Purpose::Device(device) => pending.reconcile.push(device),
-                // The device itself says that it is being released; a descriptor is fetched again.
-                Purpose::Release(_) | Purpose::Descriptor => {}
-            }
-        }
+        let under_way = || self.tasks.iter().map(|task| task.purpose);
+        pending.begun = PendingCommands::of(under_way());
+        pending.due = PendingCommands::of(self.due.iter().map(|due| due.purpose));
+        pending.reset = under_way().any(|purpose| purpose == Purpose::Reset);
+        pending.restore = under_way().any(|purpose| purpose == Purpose::Restore);
+        // The device itself says that it is being released; a descriptor is fetched again.
+        pending.reconcile.extend(under_way().filter_map(|purpose| match purpose {
+            Purpose::Device(device) => Some(device.0),
+            _ => None,
+        }));
+        pending.due_releases.extend(self.due.iter().filter_map(|due| match due.purpose {
+            Purpose::Release(device) => Some(device.0),
+            _ => None,
+        }));
         pending.reconcile.extend(self.device_jobs.iter().filter_map(|job| match job {
-            DeviceJob::Reconcile(device) => Some(*device),
+            DeviceJob::Reconcile(device) => Some(device.0),
             DeviceJob::Release(_) => None,
         }));
         pending
     }
 
     /// Takes up what a saved unit carried over, but for commands, which the registers hold.
-    pub(crate) fn resume(&mut self, pending: &PendingWork) {
+    pub(crate) fn resume(&mut self, pending: &PendingWork, barrier: Barrier) {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
         self.descriptor_begun = pending.descriptor_begun;
-        for device in &pending.reconcile {
-            self.reconcile_device(*device);
+        let releases =
+            pending.due_releases.iter().map(|handle| Purpose::Release(DeviceId(*handle)));
+        let due = pending.due.purposes().chain(releases);
+        self.due.extend(due.map(|purpose| Due { purpose, barrier }));
+        for handle in &pending.reconcile {
+            self.reconcile_device(DeviceId(*handle));
         }
         if pending.reset {
             self.begin(Purpose::Reset, Scope::everything(), Source::Guest);

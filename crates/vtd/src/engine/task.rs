@@ -72,8 +72,8 @@ pub(super) enum Worked {
     Call(HostRequest),
 }
 
-/// What the engine is asked to carry over to a new unit.
-#[derive(Clone, Debug, Default)]
+/// What the engine carries over to a new unit, in raw integers: it is part of the saved state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct PendingWork {
     /// IQA as latched, while the queue is enabled.
     pub(crate) queue: Option<u64>,
@@ -82,9 +82,52 @@ pub(crate) struct PendingWork {
     pub(crate) descriptor_begun: bool,
     pub(crate) reset: bool,
     pub(crate) restore: bool,
+    /// Commands whose work is to begin anew.
+    pub(crate) begun: PendingCommands,
+    /// Handles of devices whose slots are to be reconciled.
+    pub(crate) reconcile: Vec<u32>,
+    /// Commands whose work is done, and whose completion waits until what it promises holds.
+    pub(crate) due: PendingCommands,
+    /// Handles of devices whose release is done but for its completion.
+    pub(crate) due_releases: Vec<u32>,
+}
+
+/// Commands that are not complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct PendingCommands {
     pub(crate) root: bool,
     pub(crate) translation: Option<bool>,
-    pub(crate) context_command: bool,
-    pub(crate) iotlb_command: bool,
-    pub(crate) reconcile: Vec<DeviceId>,
+    pub(crate) context: bool,
+    pub(crate) iotlb: bool,
+}
+
+impl PendingCommands {
+    pub(super) fn of(purposes: impl Iterator<Item = Purpose>) -> Self {
+        let mut pending = Self::default();
+        for purpose in purposes {
+            match purpose {
+                Purpose::Root => pending.root = true,
+                Purpose::Translation(on) => pending.translation = Some(on),
+                Purpose::ContextCommand => pending.context = true,
+                Purpose::IotlbCommand => pending.iotlb = true,
+                Purpose::Reset
+                | Purpose::Restore
+                | Purpose::Descriptor
+                | Purpose::Device(_)
+                | Purpose::Release(_) => {}
+            }
+        }
+        pending
+    }
+
+    pub(super) fn purposes(self) -> impl Iterator<Item = Purpose> {
+        [
+            self.root.then_some(Purpose::Root),
+            self.translation.map(Purpose::Translation),
+            self.context.then_some(Purpose::ContextCommand),
+            self.iotlb.then_some(Purpose::IotlbCommand),
+        ]
+        .into_iter()
+        .flatten()
+    }
 }

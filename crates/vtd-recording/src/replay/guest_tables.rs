@@ -1,0 +1,144 @@
+//! The guest's scalable-mode tables, read in raw integers.
+//!
+//! This is a second reading, independent of the decoders and walks that the unit uses, so that a mistake in those shows.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use vtd::memory::SparseMemory;
+use vtd::spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot, SourceId};
+
+/// How the tables are to be read: the capability registers and the host address width decide on reserved bits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GuestTables {
+    pub(super) cap: u64,
+    pub(super) ecap: u64,
+    pub(super) host_address_width: u8,
+}
+
+/// The present PASID-table entries of a device, by slot.
+#[derive(Debug, Default)]
+pub(super) struct DeviceEntries {
+    pub(super) rid_pasid: Option<u32>,
+    pub(super) entries: BTreeMap<Slot, GuestEntry>,
+}
+
+/// A PASID-table entry with P=1: what it asks the host for, nothing where it is malformed, and its domain field.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GuestEntry {
+    pub(super) binding: Option<Binding>,
+    pub(super) domain: DomainId,
+}
+
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+
+impl GuestTables {
+    /// Every present entry of a range of a device's PASIDs.
+    pub(super) fn entries(
+        &self,
+        memory: &SparseMemory,
+        root: u64,
+        source_id: SourceId,
+        pasids: &Range<u32>,
+    ) -> DeviceEntries {
+        let (bus, devfn) = (u64::from(source_id.0 >> 8), u64::from(source_id.0 & 0xff));
+        let [half] = load(memory, (root & ADDRESS) + bus * 16 + devfn / 128 * 8);
+        if half & 1 == 0 || half & (0xffe | self.beyond()) != 0 {
+            return DeviceEntries::default();
+        }
+        let context: [u64; 4] = load(memory, (half & ADDRESS) + devfn % 128 * 32);
+        let [low, high, ..] = context;
+        if low & 1 == 0 || self.context_is_malformed(&context) {
+            return DeviceEntries::default();
+        }
+        let rid_pasid = if self.shows(49) { high & 0xf_ffff } else { 0 };
+        let rid_pasid = u32::try_from(rid_pasid).unwrap_or(0);
+        let mut found = DeviceEntries { rid_pasid: Some(rid_pasid), entries: BTreeMap::new() };
+        let with_pasids = low >> 3 & 1 == 1;
+        let last = (1_u32 << (7 + (low >> 9 & 7))).min(pasids.end.div_ceil(64));
+        for index in pasids.start / 64..last {
+            let [directory] = load(memory, (low & ADDRESS) + u64::from(index) * 8);
+            if directory & 1 == 0 || directory & (0xffc | self.beyond()) != 0 {
+                continue;
+            }
+            for number in (index * 64..index * 64 + 64).filter(|number| pasids.contains(number)) {
+                let slot = match Pasid::new(number) {
+                    _ if number == rid_pasid => Slot::Rid,
+                    Some(pasid) if with_pasids => Slot::Pasid(pasid),
+                    _ => continue,
+                };
+                let words: [u64; 8] =
+                    load(memory, (directory & ADDRESS) + u64::from(number % 64) * 64);
+                if words[0] & 1 == 1 {
+                    found.entries.insert(slot, self.entry(&words));
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether an ECAP bit is shown.
+    fn shows(&self, bit: u32) -> bool {
+        self.ecap >> bit & 1 == 1
+    }
+
+    /// Bits 63:52, and those of an address that no host has.
+    fn beyond(&self) -> u64 {
+        !0 << self.host_address_width.min(52)
+    }
+
+    fn context_is_malformed(&self, [low, high, third, fourth]: &[u64; 4]) -> bool {
+        let flag_without = |bit: u32, capability| low >> bit & 1 == 1 && !self.shows(capability);
+        low & (0x1e0 | self.beyond()) != 0
+            || flag_without(2, 2)
+            || flag_without(3, 40)
+            || flag_without(4, 29)
+            || high >> 21 != 0
+            || high >> 20 & 1 == 1 && !self.shows(53)
+            || third | fourth != 0
+    }
+
+    fn entry(&self, [low, tag, first, rest @ ..]: &[u64; 8]) -> GuestEntry {
+        let flag_without =
+            |word: &u64, bit: u32, capability| word >> bit & 1 == 1 && !self.shows(capability);
+        let reserved = low & 0xc20 != 0
+            || flag_without(low, 9, 45)
+            || tag & 0x7f_0000 != 0
+            || flag_without(tag, 23, 48)
+            || flag_without(tag, 24, 7)
+            || flag_without(first, 0, 31)
+            || flag_without(first, 7, 34)
+            || first & 0xf00 != 0
+            || rest.iter().any(|word| *word != 0);
+        let levels = match first >> 2 & 3 {
+            0 => Some(FirstStageLevels::Four),
+            1 if self.cap >> 60 & 1 == 1 => Some(FirstStageLevels::Five),
+            _ => None,
+        };
+        let binding = match (low >> 6 & 7, levels) {
+            _ if reserved => None,
+            (1, Some(levels)) if self.shows(47) && first & self.beyond() == 0 => {
+                Some(Binding::FirstStage(FirstStage {
+                    table: Gpa(first & ADDRESS),
+                    levels,
+                    supervisor: first & 1 == 1,
+                    write_protect: first >> 4 & 1 == 1,
+                    extended_accessed: first >> 7 & 1 == 1,
+                }))
+            }
+            (4, _) if self.shows(6) => Some(Binding::PassThrough),
+            _ => None,
+        };
+        let domain = DomainId(u16::try_from(tag & 0xffff).unwrap_or(0));
+        GuestEntry { binding, domain }
+    }
+}
+
+/// Reads quadwords, not through the unit's side of the memory, which counts reads of pages that no line names.
+fn load<const N: usize>(memory: &SparseMemory, place: u64) -> [u64; N] {
+    std::array::from_fn(|index| {
+        let mut bytes = [0; 8];
+        let read = memory.read_bytes(Gpa(place + 8 * index as u64), &mut bytes);
+        read.map_or(0, |()| u64::from_le_bytes(bytes))
+    })
+}

@@ -1,0 +1,52 @@
+//! Every conformance vector replays without a difference, however it is replayed.
+#![cfg(test)]
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use vtd_recording::replay::{Options, replay};
+
+/// The vectors of a folder of `corpus/vectors`, in the order of their names.
+fn vectors(folder: &str) -> Vec<PathBuf> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/vectors").join(folder);
+    let mut files: Vec<_> = corpus.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "rec"));
+    files.sort();
+    files
+}
+
+fn every_vector_agrees(options: &Options) {
+    for (folder, at_least) in [("", 10), ("unit", 130), ("bindings", 82)] {
+        let files = vectors(folder);
+        assert!(files.len() >= at_least, "{} vectors in {folder:?}", files.len());
+        for file in files {
+            let input = BufReader::new(File::open(&file).unwrap());
+            let report = replay(input, options, None).unwrap();
+            assert!(report.strict, "{}", file.display());
+            let total = report.total();
+            assert!(total.agree > 0, "{} compares nothing", file.display());
+            assert_eq!(total.differ, 0, "{}: {:#?}", file.display(), report.differences);
+            assert_eq!(total.explained, 0, "{}: nothing is explained away", file.display());
+        }
+    }
+}
+
+#[test]
+fn as_they_are() {
+    every_vector_agrees(&Options::new());
+}
+
+#[test]
+fn saved_and_restored_after_every_input() {
+    let mut options = Options::new();
+    options.save_restore_every = Some(1);
+    every_vector_agrees(&options);
+}
+
+#[test]
+fn without_caches() {
+    let mut options = Options::new();
+    options.without_caches = true;
+    every_vector_agrees(&options);
+}
