@@ -4,6 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use vtd_spec::planted::is_planted;
+use vtd_spec::table::Translation::Nested;
 use vtd_spec::table::{ContextEntry, LegacyContextEntry};
 use vtd_spec::{DomainId, Iova, Pasid};
 use vtd_walk::{Access, PasidLookup};
@@ -339,9 +340,20 @@ impl Caches {
         self.translation_domains.set(domain, self.now);
     }
 
-    /// Drops the translations of a domain that overlap the 4 KiB pages `first` to `last`.
+    /// Drops the translations of a domain that overlap the 4 KiB pages `first` to `last` of the second stage.
+    ///
+    /// A nested translation is found by its first-stage address, so all of an entry's go: any of them may have used the pages.
     pub fn invalidate_domain_pages(&mut self, domain: DomainId, first: u64, last: u64) {
         self.now += 1;
+        let mut next_tag = self.next_tag;
+        self.pasids.for_each_mut(|entry| {
+            let lookup = &entry.value.lookup.entry;
+            if lookup.domain == domain && matches!(lookup.translation, Nested(..)) {
+                next_tag += 1;
+                entry.value.tag = Tag(next_tag);
+            }
+        });
+        self.next_tag = next_tag;
         let of_contexts = self.contexts.iter().filter_map(|(_, entry)| match entry.value {
             CachedContext::Legacy(context, tag) => (context.domain == domain).then_some(tag),
             CachedContext::Scalable(_) => None,

@@ -106,6 +106,13 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
         }
     }
 
+    /// Changes values in place; it looks at the whole capacity.
+    pub(crate) fn for_each_mut(&mut self, mut change: impl FnMut(&mut V)) {
+        for (_, value) in self.sets.iter_mut().flat_map(|set| &mut set.entries).flatten() {
+            change(value);
+        }
+    }
+
     /// Every entry; it looks at the whole capacity.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.sets.iter().flat_map(|set| &set.entries).flatten().map(|(key, value)| (key, value))

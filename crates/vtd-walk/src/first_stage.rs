@@ -3,9 +3,10 @@
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
 use vtd_spec::planted::is_planted;
-use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, Target};
+use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, SecondStage, Target};
 use vtd_spec::{Capabilities, FaultReason, FirstStage, Gpa, Iova};
 
+use crate::nested::TablePlace;
 use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
 use crate::{Access, Granted, TableUpdates, Translated};
 
@@ -30,16 +31,9 @@ pub fn walk_first_stage(
     access: Access,
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
-    let mut bits = rules.stage.levels.address_bits();
-    // Planted (row 8): the second-stage width decides.
-    if is_planted(8) {
-        bits = caps.maximum_guest_address_width();
-    }
-    if !is_canonical(iova, bits) {
-        return Err(FaultReason::NotCanonical);
-    }
+    check_canonical(caps, rules, iova)?;
     for _ in 0..UPDATE_ATTEMPTS {
-        let (path, translated) = descend(memory, caps, rules, iova, access)?;
+        let (path, translated) = descend(memory, caps, rules, None, iova, access)?;
         let translated = outside_interrupts(translated, FaultReason::InterruptRange)?;
         if updates == TableUpdates::Withheld {
             return Ok(translated);
@@ -55,10 +49,27 @@ pub fn walk_first_stage(
     Err(FaultReason::FirstStageUpdateFailed)
 }
 
-fn descend(
+/// Bits above the highest address bit have to repeat it. FSPM alone says which that is.
+pub(crate) fn check_canonical(
+    caps: &Capabilities,
+    rules: &FirstStageRules,
+    iova: Iova,
+) -> Result<(), FaultReason> {
+    let mut bits = rules.stage.levels.address_bits();
+    // Planted (row 8): the second-stage width decides.
+    if is_planted(8) {
+        bits = caps.maximum_guest_address_width();
+    }
+    if is_canonical(iova, bits) { Ok(()) } else { Err(FaultReason::NotCanonical) }
+}
+
+/// Walks down a first-stage table and sets nothing: the entries to be marked, root first, and where they lead. With a second
+/// stage every table address goes through it, and its entries are among those to be marked.
+pub(crate) fn descend(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
     rules: &FirstStageRules,
+    second: Option<&SecondStage>,
     iova: Iova,
     access: Access,
 ) -> Result<(Path, Translated), FaultReason> {
@@ -70,6 +81,13 @@ fn descend(
         | if rules.stage.extended_accessed { FirstStageEntry::EXTENDED_ACCESSED } else { 0 };
     for level in (1..=levels).rev() {
         let place = Gpa(table.0 | (iova.0 >> (12 + 9 * (level - 1)) & 0x1ff) * 8);
+        let (place, under) = match second {
+            Some(second) => {
+                let found = TablePlace::find(memory, caps, second, place, level == levels)?;
+                (found.place, Some(found))
+            }
+            None => (place, None),
+        };
         let raw = memory.load_u64(place).map_err(|_| {
             if level == levels {
                 FaultReason::FirstStagePointer
@@ -89,13 +107,13 @@ fn descend(
         all.execute &= permissions.execute;
         match target {
             Target::Table(next) => {
-                path.0.push(Visited { place, raw, wanted: raw | mark });
+                path.visit(under, Visited { place, raw, wanted: raw | mark })?;
                 table = next;
             }
             Target::Page(page, size) => {
                 check(all, rules, access)?;
                 let written = if access.write { FirstStageEntry::DIRTY } else { 0 };
-                path.0.push(Visited { place, raw, wanted: raw | mark | written });
+                path.visit(under, Visited { place, raw, wanted: raw | mark | written })?;
                 let granted = Granted {
                     read: true,
                     write: all.write || (access.privileged && !rules.stage.write_protect),

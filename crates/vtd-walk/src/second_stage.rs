@@ -99,7 +99,8 @@ pub fn walk_second_stage(
     Err(FaultReason::SecondStageUpdateFailed)
 }
 
-fn descend(
+/// Walks down a second-stage table and sets nothing: the entries to be marked, root first, and where they lead.
+pub(crate) fn descend(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
     stage: &SecondStage,

@@ -8,7 +8,7 @@ use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
 use crate::{
     Access, FirstStageRules, Granted, SecondStageCodes, TableUpdates, walk_first_stage,
-    walk_second_stage,
+    walk_nested, walk_second_stage,
 };
 
 /// How often a walk starts again because an entry changed before its accessed or dirty bit was set.
@@ -45,7 +45,7 @@ impl Translated {
 /// Translates a request through a PASID-table entry.
 ///
 /// # Errors
-/// 5B for a nested entry, 5C, 5D, 70 to 87 and 91 of the reference's table.
+/// 5C, 5D, 70 to 87 and 91 of the reference's table.
 pub fn translate(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
@@ -75,8 +75,10 @@ pub fn translate(
             access,
             updates,
         ),
-        // A unit that shows no ECAP.NEST never decodes one.
-        Translation::Nested(..) => Err(FaultReason::PasidEntryInvalid),
+        Translation::Nested(first, second) => {
+            let rules = FirstStageRules { stage: *first, no_execute: entry.no_execute };
+            walk_nested(memory, caps, &rules, second, iova, access, updates)
+        }
         Translation::PassThrough => pass_through(caps.host_address_width(), iova)
             .ok_or(FaultReason::BeyondWidth)
             .and_then(|translated| outside_interrupts(translated, FaultReason::InterruptRange)),
@@ -139,6 +141,7 @@ pub(crate) struct Visited {
 }
 
 /// The entries of a walk, root first.
+#[derive(Default)]
 pub(crate) struct Path(pub(crate) SmallVec<[Visited; 5]>);
 
 pub(crate) enum Update {

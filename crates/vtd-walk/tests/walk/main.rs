@@ -9,6 +9,8 @@ mod guest;
 #[cfg(test)]
 mod legacy_context;
 #[cfg(test)]
+mod nested;
+#[cfg(test)]
 mod pasid;
 #[cfg(test)]
 mod pasid_range;
