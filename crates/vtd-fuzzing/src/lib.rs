@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod cached_translation;
 pub mod decoding;
 pub mod reconciliation;
