@@ -361,10 +361,9 @@ impl Caches {
         let of_pasids = self.pasids.iter().filter_map(|(_, entry)| {
             (entry.value.lookup.entry.domain == domain).then_some(entry.value.tag)
         });
-        let tags: Vec<_> = of_contexts.chain(of_pasids).collect();
-        for tag in tags {
-            self.iotlb.remove_pages(tag, first, last);
-        }
+        let mut tags: Vec<_> = of_contexts.chain(of_pasids).collect();
+        tags.sort_unstable();
+        self.iotlb.remove_pages(&tags, first, last);
     }
 
     /// Drops the translations of a domain and PASID: all of them, or those that overlap the 4 KiB pages of a range.
@@ -388,7 +387,7 @@ impl Caches {
             match pages {
                 Some((first, last)) => {
                     let tag = entry.value.tag;
-                    self.iotlb.remove_pages(tag, first, last);
+                    self.iotlb.remove_pages(&[tag], first, last);
                 }
                 None => {
                     entry.value.tag = new_tag;

@@ -9,7 +9,7 @@ use crate::set_cache::{Place, SetCache};
 
 /// What binds translations to the cached entry that they were made through. An entry that is dropped takes its tag with it,
 /// and no later entry gets the same one, so its translations are never found again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub(crate) u64);
 
 /// A cached translation.
@@ -95,25 +95,30 @@ impl Iotlb {
         self.cache.insert(key(tag, iova, translation.size, access), translation);
     }
 
-    /// Drops the translations of a tag that overlap the 4 KiB pages `first` to `last`.
+    /// Drops the translations of these tags, which are in order, that overlap the 4 KiB pages `first` to `last`.
     ///
-    /// The work is bounded by the lesser of the range and the capacity.
-    pub(crate) fn remove_pages(&mut self, tag: Tag, first: u64, last: u64) {
-        for size in SIZES {
+    /// The work is bounded by the lesser of the tags times the range and the capacity: a guest chooses all three.
+    pub(crate) fn remove_pages(&mut self, tags: &[Tag], first: u64, last: u64) {
+        let pages = |size: PageSize| {
             let shift = size.shift() - 12;
-            let (first, last) = (first >> shift, last >> shift);
-            if last - first < (self.cache.capacity() / 16) as u64 {
-                for page in first..=last {
-                    for (privileged, execute) in
-                        [(false, false), (true, false), (false, true), (true, true)]
-                    {
-                        self.cache.remove(&Key { tag, page, size, privileged, execute });
-                    }
+            (first >> shift, last >> shift)
+        };
+        let looked_up = (last - first).saturating_add(1).saturating_mul(tags.len() as u64);
+        if looked_up > (self.cache.capacity() / 16) as u64 {
+            self.cache.retain(|key, _| {
+                let (first, last) = pages(key.size);
+                !(first..=last).contains(&key.page) || tags.binary_search(&key.tag).is_err()
+            });
+            return;
+        }
+        for size in SIZES {
+            let (first, last) = pages(size);
+            for (tag, page) in tags.iter().flat_map(|tag| (first..=last).map(|page| (*tag, page))) {
+                for (privileged, execute) in
+                    [(false, false), (true, false), (false, true), (true, true)]
+                {
+                    self.cache.remove(&Key { tag, page, size, privileged, execute });
                 }
-            } else {
-                self.cache.retain(|key, _| {
-                    key.tag != tag || key.size != size || key.page < first || key.page > last
-                });
             }
         }
     }

@@ -261,7 +261,7 @@ impl Ledger {
         Some(Change { device, slot, call: Call::Unbind, rid_pasid, after: Some(failure) })
     }
 
-    /// Everything in the ledger, for a save: device by device, slot by slot.
+    /// The slots of a device, for a save: Rid first, then PASIDs in order.
     #[must_use]
     pub fn save(&self, device: DeviceKey) -> Vec<SavedSlot> {
         let rid_pasid = self.devices.get(&device).and_then(|device| device.rid_pasid);

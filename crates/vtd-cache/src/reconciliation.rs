@@ -46,18 +46,6 @@ impl Reconciliation {
     pub fn new(scope: Scope) -> Self {
         Self { scope, device: None, place: Place::Done }
     }
-
-    /// Starts again from the first slot: what is desired has changed.
-    pub fn restart(&mut self) {
-        self.device = None;
-        self.place = Place::Done;
-    }
-
-    /// The scope.
-    #[must_use]
-    pub fn scope(&self) -> &Scope {
-        &self.scope
-    }
 }
 
 /// The held and the desired side of one slot.

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use vtd_spec::{DomainId, SourceId};
+use vtd_spec::{DomainId, Pasid, SourceId};
 
 use crate::DeviceKey;
 
@@ -78,8 +78,8 @@ impl SlotScope {
 
     pub(crate) fn bounds(&self) -> Range<u32> {
         match self {
-            Self::All => 0..vtd_spec::Pasid::END,
-            Self::Pasids(range) => range.start..range.end.min(vtd_spec::Pasid::END),
+            Self::All => 0..Pasid::END,
+            Self::Pasids(range) => range.start..range.end.min(Pasid::END),
         }
     }
 }

@@ -87,7 +87,7 @@ impl Machine {
             })
         });
         let domains = BTreeMap::new();
-        let mut machine = Self { memory, units, devices, domains, tail: 0, status: 0 };
+        let machine = Self { memory, units, devices, domains, tail: 0, status: 0 };
         machine.put(ROOT, CONTEXTS | 1);
         for device in 0..2 {
             machine.put(CONTEXTS + (0x18 + 8 * device) * 32, (DIRECTORIES + device * 0x1000) | 9);
@@ -154,7 +154,7 @@ impl Machine {
     fn operate(&mut self, [code, device, pasid, kind, domain, page, value, how]: [u8; RECORD]) {
         match code % 24 {
             0 | 1 => {
-                self.edit_entry(device % 2, of(&PASIDS, pasid), kind, of(&DOMAINS, domain), how)
+                self.edit_entry(device % 2, of(&PASIDS, pasid), kind, of(&DOMAINS, domain), how);
             }
             2 => self.edit_first_stage(kind, page, value, how),
             3 => self.edit_second_stage(kind, page, value, how),
@@ -199,10 +199,10 @@ impl Machine {
     fn edit_first_stage(&mut self, root: u8, page: u8, value: u8, how: u8) {
         let root = of(&FIRST, root);
         let page = u64::from(page) % PAGES;
-        let flags = [0, 0x7, 0x5, 0x3][usize::from(value % 4)];
+        let flags = of(&[0, 0x7, 0x5, 0x3], value % 4);
         let target = 0x30_0000 + u64::from(value >> 2) * 0x1000;
         self.put(root + 0x3000 + 8 * page, if flags == 0 { 0 } else { target | flags });
-        if how % 4 == 0 {
+        if how.is_multiple_of(4) {
             return self.invalidate(0x12, 0);
         }
         for domain in DOMAINS {
@@ -224,7 +224,7 @@ impl Machine {
     fn edit_second_stage(&mut self, root: u8, page: u8, value: u8, how: u8) {
         let root = of(&SECOND, root);
         let page = of(&[0, 1, 2, 0x100, 0x102, 0x103, 0x113], page);
-        let flags = [3, 3, 1, 0][usize::from(value % 4)];
+        let flags = of(&[3, 3, 1, 0], value % 4);
         let target = if page < 3 { 0x50_0000 + u64::from(value >> 2) * 0x1000 } else { page << 12 };
         self.put(root + 0x3000 + 8 * page, if flags == 0 { 0 } else { target | flags });
         for domain in DOMAINS {

@@ -43,7 +43,7 @@ pub enum HostErrorKind {
     Other,
 }
 
-/// The part of a [`HostError`] that is small enough to be kept with each slot.
+/// The part of a [`HostError`] that is small and can be copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HostErrorBrief {

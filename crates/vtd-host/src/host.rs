@@ -41,7 +41,7 @@ use crate::{
 /// the unit to go on: that would be to wait for itself.
 ///
 /// # iommufd
-/// One way to keep this contract on Linux (reference: iommufd, for a host binding):
+/// One way to keep this contract on Linux:
 ///
 /// | here | there |
 /// | --- | --- |

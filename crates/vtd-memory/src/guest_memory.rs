@@ -28,8 +28,7 @@ pub trait GuestMemory: Send + Sync {
     /// Writes `new` to the qword at `gpa`, a multiple of 8, if it holds `current`: `Ok(current)` if so, else `Err` with
     /// what it holds, unchanged.
     ///
-    /// Sets accessed and dirty bits (reference: tables, first-stage and second-stage entry). It orders as acquire and release,
-    /// and does not fail spuriously.
+    /// Sets accessed and dirty bits of page-table entries. It orders as acquire and release, and does not fail spuriously.
     fn compare_exchange_u64(
         &self,
         gpa: Gpa,

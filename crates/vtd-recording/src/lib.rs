@@ -2,5 +2,6 @@
 #![forbid(unsafe_code)]
 
 pub mod format;
+mod observed;
 pub mod recorder;
 pub mod replay;

@@ -4,7 +4,7 @@ use core::fmt;
 
 macro_rules! reasons {
     ($($code:literal $name:ident $qualified:ident $text:literal;)*) => {
-        /// Why the remapping unit blocked a request: the reference's fault reason codes.
+        /// Why the remapping unit blocked a request: the architecture's fault reason codes.
         ///
         /// Codes below 20 are legacy mode's, 20 to 2F interrupt remapping's, 30 and up scalable mode's.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,7 +26,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// Whether an FPD bit on the way suppresses the recording ("qualified" in the reference).
+            /// Whether an FPD bit on the way suppresses the recording ("qualified" in the architecture's terms).
             #[must_use]
             pub const fn is_qualified(self) -> bool {
                 match self {

@@ -83,7 +83,7 @@ impl FaultRecord {
         [self.address & !0xfff, qw1]
     }
 
-    /// The fault in the two quadwords of a register, or `None` if F is 0 or the reason is no code of the reference.
+    /// The fault in the two quadwords of a register, or `None` if F is 0 or the reason is no code of the architecture.
     #[must_use]
     pub const fn decode([qw0, qw1]: [u64; 2]) -> Option<Self> {
         let (1, Some(reason)) = (qw1 >> 63, FaultReason::from_code((qw1 >> 32 & 0xff) as u8))

@@ -125,7 +125,9 @@ impl Devices {
 
     /// Forgets a device; whether it was there.
     pub(crate) fn remove(&mut self, id: DeviceId) -> bool {
-        self.devices.remove(&id).is_some()
+        let Some(device) = self.devices.remove(&id) else { return false };
+        self.sources.remove(&device.source_id);
+        true
     }
 
     pub(crate) fn next_handle(&self) -> u32 {

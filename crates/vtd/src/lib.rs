@@ -36,8 +36,10 @@ pub use state::{STATE_VERSION, UnitState};
 pub use unit::{HostFault, RemappingUnit, RestoreOnto};
 pub use worker::{Worker, WorkerWake};
 
-pub use vtd_cache::{CacheCounts, Capacities, Held, LedgerCounts, Quotas, SlotState};
+pub use vtd_cache::{
+    CacheCounts, Capacities, Failure, FailureKind, Held, LedgerCounts, Quotas, SlotState,
+};
 pub use vtd_host as host;
 pub use vtd_memory as memory;
 pub use vtd_spec as spec;
-pub use vtd_walk::{Access, Fault, Granted};
+pub use vtd_walk::{Access, Fault, Granted, RootTable};

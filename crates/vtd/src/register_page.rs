@@ -168,11 +168,8 @@ impl RegisterPage {
     fn read_word(&self, place: u64) -> u32 {
         let invalidate = self.caps.invalidate_register_offset();
         let event = |event: &EventRegisters, first: u64| {
-            let [control, data, address, upper] = event.words();
-            [control, data, address, upper]
-                .get(usize::try_from((place - first) / 4).unwrap_or(4))
-                .copied()
-                .unwrap_or(0)
+            let index = usize::try_from((place - first) / 4).unwrap_or(usize::MAX);
+            event.words().get(index).copied().unwrap_or(0)
         };
         let quad = match place & !7 {
             offset::VER => u64::from(self.version),
@@ -182,6 +179,7 @@ impl RegisterPage {
             offset::GCMD => u64::from(self.status.bits()) << 32,
             offset::RTADDR => self.root,
             offset::CCMD if self.has_register_invalidation() => self.context_command,
+            // FSTS is the upper half.
             0x30 => u64::from(self.faults.status().bits()) << 32,
             offset::FECTL | offset::FEADDR => return event(&self.fault_event, offset::FECTL),
             // Planted (row 24): IQH is ahead of what is done.

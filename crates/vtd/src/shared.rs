@@ -151,10 +151,13 @@ impl Shared {
     }
 
     pub(crate) fn counts(&self) -> UnitCounts {
+        // One lock after the other: in one expression all of them would be held to its end.
         let ledger = self.engine().ledger.counts();
+        let caches = self.translator().caches.counts();
+        let effects_lost = self.effects().lost();
         let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         UnitCounts {
-            caches: self.translator().caches.counts(),
+            caches,
             ledger,
             descriptors: figure(&self.figures.descriptors),
             queue_errors: figure(&self.figures.queue_errors),
@@ -163,7 +166,7 @@ impl Shared {
             faults_suppressed: figure(&self.figures.faults_suppressed),
             host_calls: figure(&self.figures.host_calls),
             host_failures: figure(&self.figures.host_failures),
-            effects_lost: self.effects().lost(),
+            effects_lost,
         }
     }
 }

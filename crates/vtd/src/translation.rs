@@ -3,7 +3,7 @@
 use vtd_cache::{CachedContext, Caches, Lookup, Tag, Translation};
 use vtd_memory::GuestMemory;
 use vtd_spec::planted::is_planted;
-use vtd_spec::table::{ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
+use vtd_spec::table::{self, ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
 use vtd_spec::{AddressType, FaultReason, FaultRecord, Gpa, Iova, Pasid, RequestKind, SourceId};
 use vtd_walk::{
     Access, Fault, Granted, PasidLookup, RootTable, TableUpdates, Translated, read_context,
@@ -117,10 +117,11 @@ impl Shared {
                 Some(CachedContext::Scalable(_)) | None => None,
             };
             if let Some((context, Some(tag))) = &cached
-                && is_walked(context)
+                && is_walked_legacy(context)
                 && let Some(found) = caches.translation(*tag, request.iova, request.access)
             {
-                return self.checked(found.at(request.iova), context.fpd, true);
+                let found = found.at(request.iova);
+                return outside_interrupts(found, FaultReason::LegacyInterruptRange, context.fpd);
             }
             cached
         };
@@ -131,7 +132,7 @@ impl Shared {
                 None => {
                     let context = read_legacy_context(memory, caps, root, device.source_id)?;
                     let caches = &mut self.translator().caches;
-                    if is_walked(&context) {
+                    if is_walked_legacy(&context) {
                         caches.miss_translation();
                     }
                     (context, caches.fill_legacy(lookup, device.id.key(), context))
@@ -142,7 +143,7 @@ impl Shared {
                 translate_legacy(memory, caps, &context, request.iova, request.access, updates)
                     .map_err(|reason| Fault { reason, fpd: context.fpd, field: "" })?;
             if let Some(tag) = tag
-                && is_walked(&context)
+                && is_walked_legacy(&context)
             {
                 self.fill(lookup, tag, &request, translated);
             }
@@ -174,10 +175,11 @@ impl Shared {
             let caches = &mut self.translator().caches;
             let cached = caches.pasid(key, pasid);
             if let Some(cached) = cached
-                && cached.lookup.is_walked()
+                && is_walked(&cached.lookup)
                 && let Some(found) = caches.translation(cached.tag, request.iova, request.access)
             {
-                return self.checked(found.at(request.iova), cached.lookup.fpd, false);
+                let found = found.at(request.iova);
+                return outside_interrupts(found, FaultReason::InterruptRange, cached.lookup.fpd);
             }
             cached.map(|cached| (cached.lookup, Some(cached.tag)))
         };
@@ -187,7 +189,7 @@ impl Shared {
                 None => {
                     let found = read_pasid(memory, caps, &context, pasid)?;
                     let caches = &mut self.translator().caches;
-                    if found.is_walked() {
+                    if is_walked(&found) {
                         caches.miss_translation();
                     }
                     (found, caches.fill_pasid(lookup, key, pasid, found))
@@ -198,7 +200,7 @@ impl Shared {
                 translate(memory, caps, &found.entry, request.iova, request.access, updates)
                     .map_err(|reason| Fault { reason, fpd: found.fpd, field: "" })?;
             if let Some(tag) = tag
-                && found.is_walked()
+                && is_walked(&found)
             {
                 self.fill(lookup, tag, &request, translated);
             }
@@ -231,18 +233,8 @@ impl Shared {
         caches.fill_translation(lookup, tag, request.iova, request.access, translation);
     }
 
-    /// A large page may cover the interrupt range, so a hit is looked at again.
-    fn checked(&self, found: Translated, fpd: bool, legacy: bool) -> Result<Translated, Fault> {
-        if !found.address.is_interrupt() {
-            return Ok(found);
-        }
-        let reason =
-            if legacy { FaultReason::LegacyInterruptRange } else { FaultReason::InterruptRange };
-        Err(Fault { reason, fpd, field: "" })
-    }
-
     /// Runs a walk with the memory map held still.
-    pub(crate) fn with_memory<T>(&self, walk: impl FnOnce(&dyn GuestMemory) -> T) -> T
+    fn with_memory<T>(&self, walk: impl FnOnce(&dyn GuestMemory) -> T) -> T
     where
         T: WalkResult,
     {
@@ -258,7 +250,7 @@ impl Shared {
 }
 
 /// What a walk is if a `GuestMemory` breaks its contract and never calls back: as if nothing could be read.
-pub(crate) trait WalkResult {
+trait WalkResult {
     fn unreachable_memory() -> Self;
 }
 
@@ -286,19 +278,26 @@ fn effective(context: &ContextEntry, request: Request) -> Result<(Pasid, Request
     }
 }
 
-/// Whether translations through an entry come from a page walk, and so are worth a place in the IOTLB.
-fn is_walked(context: &LegacyContextEntry) -> bool {
-    !matches!(context.translation, LegacyTranslation::PassThrough { .. })
-}
-
-trait IsWalked {
-    fn is_walked(&self) -> bool;
-}
-
-impl IsWalked for PasidLookup {
-    fn is_walked(&self) -> bool {
-        !matches!(self.entry.translation, vtd_spec::table::Translation::PassThrough)
+/// A large page may cover the interrupt range, so a hit is looked at again.
+fn outside_interrupts(
+    found: Translated,
+    reason: FaultReason,
+    fpd: bool,
+) -> Result<Translated, Fault> {
+    match found.address.is_interrupt() {
+        true => Err(Fault { reason, fpd, field: "" }),
+        false => Ok(found),
     }
+}
+
+/// Whether translations through an entry come from a page walk, and so are worth a place in the IOTLB.
+fn is_walked(found: &PasidLookup) -> bool {
+    !matches!(found.entry.translation, table::Translation::PassThrough)
+}
+
+/// As [`is_walked`], for an entry of legacy mode.
+fn is_walked_legacy(context: &LegacyContextEntry) -> bool {
+    !matches!(context.translation, LegacyTranslation::PassThrough { .. })
 }
 
 fn untranslated(iova: Iova) -> Translated {

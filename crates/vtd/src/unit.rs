@@ -156,7 +156,7 @@ impl RemappingUnit {
         attachment: Attachment,
     ) -> Result<DeviceId, AttachError> {
         let host = self.host_capabilities(source_id, attachment)?;
-        {
+        let device = {
             let mut engine = self.shared.engine();
             let mut devices = self.shared.devices_mut();
             if devices.of_source(source_id).is_some() {
@@ -169,11 +169,10 @@ impl RemappingUnit {
                 engine.reconcile_device(device.id);
                 self.shared.want_wake();
             }
-            drop(devices);
-            drop(engine);
-            self.shared.wake();
-            Ok(device.id)
-        }
+            device.id
+        };
+        self.shared.wake();
+        Ok(device)
     }
 
     fn host_capabilities(

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use vtd::host::{StageOneInvalidation, StageOneRange};
 use vtd::spec::descriptor::Descriptor;
-use vtd::spec::{FaultRecord, Gpa, Iova, RequestKind, SourceId};
+use vtd::spec::{FaultRecord, Gpa, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
 use super::tape::Tape;
-use crate::format::{Direction, Event, HostCall, HostCallKind, HostRange};
+use crate::format::Event;
+use crate::observed;
 
 /// Puts what the unit tells an observer on a [`Tape`], and tells the VMM's own observer everything.
 pub(super) struct RecordingObserver {
@@ -38,17 +38,7 @@ impl Observer for RecordingObserver {
     }
 
     fn fault_recorded(&self, record: &FaultRecord) {
-        let event = Event::Fault {
-            source_id: record.source_id,
-            pasid: record.pasid,
-            direction: match record.kind {
-                RequestKind::Read | RequestKind::PageRequest => Direction::Read,
-                RequestKind::Write | RequestKind::AtomicOp => Direction::Write,
-            },
-            address: Iova(record.address),
-            reason: record.reason.code(),
-        };
-        self.tape.with(|open| open.draft.output(event));
+        self.tape.with(|open| open.draft.output(observed::fault(record)));
         self.pass_on(|next| next.fault_recorded(record));
     }
 
@@ -57,29 +47,9 @@ impl Observer for RecordingObserver {
     }
 
     fn host_call(&self, call: &HostCallView<'_>) {
-        self.tape.with(|open| match *call {
-            HostCallView::Bind { source_id, slot, held, done } => {
-                let kind = HostCallKind::Bind { binding: held.binding, domain: held.domain };
-                open.draft.host_call(one(HostCall { source_id, slot, kind }), done);
-            }
-            HostCallView::Replace { source_id, slot, held, done } => {
-                let kind = HostCallKind::Replace { binding: held.binding, domain: held.domain };
-                open.draft.host_call(one(HostCall { source_id, slot, kind }), done);
-            }
-            HostCallView::Unbind { source_id, slot, done } => {
-                open.draft
-                    .host_call(one(HostCall { source_id, slot, kind: HostCallKind::Unbind }), done);
-            }
-            HostCallView::Invalidate { source_id, slot, batch, done } => {
-                let line = |invalidation: &StageOneInvalidation| {
-                    let kind = HostCallKind::Invalidate(range(invalidation.range));
-                    Event::Host(HostCall { source_id, slot, kind })
-                };
-                open.draft.host_call(batch.iter().map(line), done);
-            }
-            // A call of a later version of the unit, which this version of the format has no line for.
-            _ => {}
-        });
+        let (calls, done) = observed::host_call(call);
+        let lines = calls.into_iter().map(Event::Host);
+        self.tape.with(|open| open.draft.host_call(lines, done));
         self.pass_on(|next| next.host_call(call));
     }
 
@@ -92,16 +62,5 @@ impl Observer for RecordingObserver {
         let InterruptMessage { address, data } = message;
         self.tape.with(|open| open.draft.output(Event::Msi { address, data }));
         self.pass_on(|next| next.interrupt(message));
-    }
-}
-
-fn one(call: HostCall) -> impl Iterator<Item = Event> {
-    std::iter::once(Event::Host(call))
-}
-
-fn range(range: StageOneRange) -> HostRange {
-    match range {
-        StageOneRange::Everything => HostRange::Everything,
-        StageOneRange::Pages { first, count } => HostRange::Pages { address: first, pages: count },
     }
 }

@@ -3,10 +3,9 @@
 use vtd::host::ModelHost;
 use vtd::memory::GuestMemory;
 use vtd::spec::{Binding, Capabilities, FaultReason, Gpa, Iova, Pasid, Slot, SourceId};
-use vtd::{Access, Granted};
+use vtd::{Access, Granted, RootTable};
 use vtd_walk::{
-    FirstStageRules, RootTable, TableUpdates, read_context, read_legacy_context, read_pasid,
-    walk_first_stage,
+    FirstStageRules, TableUpdates, read_context, read_legacy_context, read_pasid, walk_first_stage,
 };
 
 use super::host_state::host_device;

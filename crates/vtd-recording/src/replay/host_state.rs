@@ -80,14 +80,14 @@ impl HostState {
         *registers = Registers { assigned, ..Registers::default() };
     }
 
-    /// Follows RTADDR (020) and GCMD (018).
+    /// Follows RTADDR (020) and GCMD (018, with GSTS behind it where 8 bytes are written).
     pub(super) fn write(&self, offset: u64, size: u8, value: u64) {
         let mut registers = self.registers();
         match (offset, size) {
             (0x20, 8) => registers.root = value,
             (0x20, 4) => registers.root = registers.root >> 32 << 32 | value,
             (0x24, 4) => registers.root = registers.root & 0xffff_ffff | value << 32,
-            (0x18, 4) => {
+            (0x18, 4 | 8) => {
                 registers.translation = value >> 31 & 1 == 1;
                 if value >> 30 & 1 == 1 {
                     registers.latched = registers.root;

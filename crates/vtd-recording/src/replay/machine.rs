@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use vtd::host::{FailingHost, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::{Capabilities, CapabilityError, Iova, Pasid, SourceId};
+use vtd::spec::{Capabilities, CapabilityError, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{
     Access, Attachment, Capacities, DeviceId, DmaHandle, Granted, HostFault, Quotas, RemappingUnit,
     ResetKind, RestoreOnto, UnitConfig, UnitState,
 };
-use vtd_spec::{Gpa, Slot};
 
 use super::guest_tables::GuestTables;
 use super::host_state::{HostState, host_device};

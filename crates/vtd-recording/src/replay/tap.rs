@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vtd::host::{StageOneInvalidation, StageOneRange};
 use vtd::memory::{AccessError, GuestMemory, SparseMemory};
 use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation};
-use vtd::spec::{FaultRecord, Gpa, Iova, RequestKind, SourceId};
+use vtd::spec::{FaultRecord, Gpa, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
 use super::host_state::{CallHistory, Compared, HostState, Invalidated};
-use crate::format::{Direction, Event, HostCall, HostCallKind, HostRange};
+use crate::format::{Event, HostCallKind};
+use crate::observed;
 
 /// What a unit under replay has done since it was last asked.
 #[derive(Debug, Default)]
@@ -95,17 +95,7 @@ impl Observer for Tap {
     }
 
     fn fault_recorded(&self, record: &FaultRecord) {
-        let direction = match record.kind {
-            RequestKind::Write => Direction::Write,
-            _ => Direction::Read,
-        };
-        self.output(Event::Fault {
-            source_id: record.source_id,
-            pasid: record.pasid,
-            direction,
-            address: Iova(record.address),
-            reason: record.reason.code(),
-        });
+        self.output(observed::fault(record));
     }
 
     fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {
@@ -113,7 +103,7 @@ impl Observer for Tap {
     }
 
     fn host_call(&self, call: &HostCallView<'_>) {
-        let (calls, done) = lines(call);
+        let (calls, done) = observed::host_call(call);
         let mut log = self.log();
         for call in &calls {
             let key = (call.source_id, call.slot);
@@ -152,38 +142,6 @@ impl Observer for Tap {
 
     fn interrupt(&self, message: InterruptMessage) {
         self.output(Event::Msi { address: message.address, data: message.data });
-    }
-}
-
-/// The lines of a host call: one each, and one for each entry of a batch.
-fn lines(call: &HostCallView<'_>) -> (Vec<HostCall>, bool) {
-    let one = |source_id, slot, kind| vec![HostCall { source_id, slot, kind }];
-    match *call {
-        HostCallView::Bind { source_id, slot, held, done } => {
-            let kind = HostCallKind::Bind { binding: held.binding, domain: held.domain };
-            (one(source_id, slot, kind), done)
-        }
-        HostCallView::Replace { source_id, slot, held, done } => {
-            let kind = HostCallKind::Replace { binding: held.binding, domain: held.domain };
-            (one(source_id, slot, kind), done)
-        }
-        HostCallView::Unbind { source_id, slot, done } => {
-            (one(source_id, slot, HostCallKind::Unbind), done)
-        }
-        HostCallView::Invalidate { source_id, slot, batch, done } => {
-            let kind = |entry: &StageOneInvalidation| HostCall {
-                source_id,
-                slot,
-                kind: HostCallKind::Invalidate(match entry.range {
-                    StageOneRange::Everything => HostRange::Everything,
-                    StageOneRange::Pages { first, count } => {
-                        HostRange::Pages { address: first, pages: count }
-                    }
-                }),
-            };
-            (batch.iter().map(kind).collect(), done)
-        }
-        _ => (Vec::new(), true),
     }
 }
 

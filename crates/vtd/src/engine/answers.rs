@@ -41,7 +41,7 @@ impl Engine {
     }
 
     /// What the host did not drop is tried once more; after that the binding goes.
-    pub(super) fn after_failed_invalidation(
+    fn after_failed_invalidation(
         &mut self,
         request: &InvalidateRequest,
         handled: usize,

@@ -59,7 +59,7 @@ impl Engine {
     }
 
     /// Software rings the doorbell while the host holds what it should not: one more try, since nothing else may come.
-    pub(super) fn retry_contradictions(&mut self) {
+    fn retry_contradictions(&mut self) {
         if !self.ledger.contradicts() || (self.wait.is_none() && self.due.is_empty()) {
             return;
         }
@@ -69,7 +69,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn set_root(&mut self, shared: &Shared, root: u64) {
+    fn set_root(&mut self, shared: &Shared, root: u64) {
         shared.registers().latched_root = root;
         {
             let mut translator = shared.translator();
@@ -81,7 +81,7 @@ impl Engine {
         self.begin(Purpose::Root, Scope::everything(), Source::Guest);
     }
 
-    pub(super) fn set_translation(&mut self, shared: &Shared, on: bool, root: u64) {
+    fn set_translation(&mut self, shared: &Shared, on: bool, root: u64) {
         {
             let mut translator = shared.translator();
             translator.mode = if on { Mode::On(root_table(shared, root)) } else { Mode::Off };
@@ -90,7 +90,7 @@ impl Engine {
         self.begin(Purpose::Translation(on), Scope::everything(), Source::Guest);
     }
 
-    pub(super) fn run_context_command(
+    fn run_context_command(
         &mut self,
         shared: &Shared,
         invalidation: Option<ContextCacheInvalidation>,
@@ -103,7 +103,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn run_iotlb_command(&mut self, shared: &Shared, scope: Option<IotlbScope>) {
+    fn run_iotlb_command(&mut self, shared: &Shared, scope: Option<IotlbScope>) {
         match scope {
             Some(scope) if !shared.registers().names_scalable_mode() => {
                 self.invalidate_iotlb(shared, scope, Purpose::IotlbCommand);

@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Whether a completion's promise holds: no guard from before, and nothing with the host that contradicts it.
-    pub(super) fn holds(&self, shared: &Shared, barrier: Barrier) -> bool {
+    fn holds(&self, shared: &Shared, barrier: Barrier) -> bool {
         // Planted (row 29): a wait completes whatever is still under way.
         is_planted(129) || !self.ledger.contradicts() && shared.guards.passed(barrier)
     }
@@ -110,7 +110,7 @@ impl Engine {
             .map(|(key, _)| DeviceId(key.0))
     }
 
-    pub(super) fn complete(&mut self, shared: &Shared, purpose: Purpose) {
+    fn complete(&mut self, shared: &Shared, purpose: Purpose) {
         let mut registers = shared.registers();
         match purpose {
             Purpose::Root => registers.status.rtps = true,
@@ -131,7 +131,7 @@ impl Engine {
     }
 
     /// Everything before the wait is done and seen: its status is written, then its interrupt sent.
-    pub(super) fn complete_wait(&mut self, shared: &Shared, wait: &Wait) {
+    fn complete_wait(&mut self, shared: &Shared, wait: &Wait) {
         if let Some(status) = &wait.status {
             if let Some(observer) = &shared.config.observer {
                 observer.wait_status(status.address, status.data);

@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn carry_out(&mut self, shared: &Shared, descriptor: &Descriptor) {
+    fn carry_out(&mut self, shared: &Shared, descriptor: &Descriptor) {
         match descriptor {
             Descriptor::ContextCache(invalidation) => {
                 self.invalidate_contexts(shared, invalidation, Purpose::Descriptor);
@@ -113,11 +113,7 @@ impl Engine {
         self.begin(purpose, scope, Source::Guest);
     }
 
-    pub(super) fn invalidate_pasids(
-        &mut self,
-        shared: &Shared,
-        invalidation: PasidCacheInvalidation,
-    ) {
+    fn invalidate_pasids(&mut self, shared: &Shared, invalidation: PasidCacheInvalidation) {
         let (slots, domain) = match invalidation {
             PasidCacheInvalidation::Global => {
                 shared.translator().caches.invalidate_all();
@@ -175,11 +171,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn invalidate_pasid_iotlb(
-        &mut self,
-        shared: &Shared,
-        invalidation: &PasidIotlbInvalidation,
-    ) {
+    fn invalidate_pasid_iotlb(&mut self, shared: &Shared, invalidation: &PasidIotlbInvalidation) {
         let PasidIotlbInvalidation { domain, pasid, pages } = *invalidation;
         let range = pages.map(AddressMask::range);
         // Planted (row 18): an assertion on what the guest controls.
@@ -209,7 +201,7 @@ impl Engine {
         self.begin_stage_one(scope, stage_one, Purpose::Descriptor);
     }
 
-    pub(super) fn begin_stage_one(
+    fn begin_stage_one(
         &mut self,
         scope: StageOneScope,
         invalidation: StageOneInvalidation,
