@@ -173,11 +173,12 @@ impl Ledger {
         self.devices.get(&device).is_some_and(|device| device.starved.is_some())
     }
 
-    /// Enters that a binding of this device waits for space, as a saved unit has it.
+    /// Enters that a binding of this device waits for space, as a saved unit has it: it is tried as soon as there is some.
     pub fn starve(&mut self, device: DeviceKey) {
-        let freed = self.freed;
+        // What had come free before the save counts, so this moment lies before all others.
+        self.freed = self.freed.max(1);
         if let Some(device) = self.devices.get_mut(&device) {
-            device.starved = Some(freed);
+            device.starved = Some(0);
         }
     }
 
@@ -322,7 +323,10 @@ impl Ledger {
     pub(crate) fn refuse_for_space(&mut self, key: DeviceKey) {
         self.counts.over_quota += 1;
         self.refused = Some(key);
-        self.starve(key);
+        let freed = self.freed;
+        if let Some(device) = self.devices.get_mut(&key) {
+            device.starved = Some(freed);
+        }
     }
 
     /// Gives a slot a state, or none, and keeps the figures.

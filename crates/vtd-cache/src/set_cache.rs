@@ -78,7 +78,7 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
             .or_else(|| set.entries.iter().position(Option::is_none));
         let way = way.unwrap_or_else(|| {
             let way = usize::from(set.oldest);
-            set.oldest = (set.oldest + 1) % 4;
+            set.oldest = if usize::from(set.oldest) + 1 < WAYS { set.oldest + 1 } else { 0 };
             way
         });
         if let Some(entry) = set.entries.get_mut(way) {

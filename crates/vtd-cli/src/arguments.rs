@@ -120,7 +120,7 @@ fn usage_error(why: &str) -> ! {
 
 impl ReplayArguments {
     pub(crate) fn options(&self) -> Options {
-        let mut options = Options::new();
+        let mut options = Options::default();
         options.assign = self.assign.clone().unwrap_or_default();
         options.save_restore_every = self.save_restore_every;
         options.without_caches = self.no_cache;

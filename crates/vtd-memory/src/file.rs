@@ -155,7 +155,7 @@ impl Mapping {
             });
         };
 
-        let mut options = MmapOptions::new();
+        let mut options = MmapOptions::default();
         // Few pages are ever written; reserving swap for all of a large guest could fail for nothing.
         options.offset(region.file_offset).len(size).no_reserve_swap();
         // SAFETY: the danger of a mapping is a reference to bytes that change. None is ever made: the mapping is turned into

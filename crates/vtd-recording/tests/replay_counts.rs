@@ -131,7 +131,7 @@ fn every_shipped_file_has_its_row() -> Outcome {
 #[test]
 fn as_recorded() -> Outcome {
     for (file, expected) in AS_RECORDED {
-        let report = run(file, &Options::new())?;
+        let report = run(file, &Options::default())?;
         assert_eq!(counts(&report), expected, "{file}");
         assert_eq!(report.unknown_reads, 0, "{file}");
         // Of a file without requests of emulated devices nothing is looked up.
@@ -143,33 +143,33 @@ fn as_recorded() -> Outcome {
 
 #[test]
 fn saved_and_restored_after_every_input() -> Outcome {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.save_restore_every = Some(1);
     for (file, expected) in AS_RECORDED {
         let report = run(file, &options)?;
         assert_eq!(counts(&report), expected, "{file}");
         assert_eq!(report.restores, report.inputs - 1, "{file}");
-        assert_eq!(report.host_calls, run(file, &Options::new())?.host_calls, "{file}");
+        assert_eq!(report.host_calls, run(file, &Options::default())?.host_calls, "{file}");
     }
     Ok(())
 }
 
 #[test]
 fn without_caches() -> Outcome {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.without_caches = true;
     for (file, expected) in AS_RECORDED {
         let report = run(file, &options)?;
         assert_eq!(counts(&report), expected, "{file}");
         assert_eq!(cache_hits(&report), 0, "{file}");
-        assert_eq!(report.host_calls, run(file, &Options::new())?.host_calls, "{file}");
+        assert_eq!(report.host_calls, run(file, &Options::default())?.host_calls, "{file}");
     }
     Ok(())
 }
 
 #[test]
 fn all_devices_assigned() -> Outcome {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.assign = Assign::All;
     for (file, expected, calls) in ALL_ASSIGNED {
         let report = run(file, &options)?;
@@ -188,7 +188,7 @@ fn all_devices_assigned() -> Outcome {
 
 #[test]
 fn all_devices_assigned_and_saved_after_every_input() -> Outcome {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.assign = Assign::All;
     options.save_restore_every = Some(1);
     for (file, expected, calls) in ALL_ASSIGNED {

@@ -34,19 +34,19 @@ fn every_vector_agrees(options: &Options) {
 
 #[test]
 fn as_they_are() {
-    every_vector_agrees(&Options::new());
+    every_vector_agrees(&Options::default());
 }
 
 #[test]
 fn saved_and_restored_after_every_input() {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.save_restore_every = Some(1);
     every_vector_agrees(&options);
 }
 
 #[test]
 fn without_caches() {
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.without_caches = true;
     every_vector_agrees(&options);
 }

@@ -7,7 +7,7 @@ use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, SecondStage, Targe
 use vtd_spec::{Capabilities, FaultReason, FirstStage, Gpa, Iova};
 
 use crate::nested::TablePlace;
-use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
+use crate::translate::{Path, Visited, outside_interrupts, walk_and_mark};
 use crate::{Access, Granted, TableUpdates, Translated};
 
 /// What a PASID-table entry says of a first-stage walk beside the table itself.
@@ -32,21 +32,10 @@ pub fn walk_first_stage(
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
     check_canonical(caps, rules, iova)?;
-    for _ in 0..UPDATE_ATTEMPTS {
+    walk_and_mark(memory, access, updates, FaultReason::FirstStageUpdateFailed, || {
         let (path, translated) = descend(memory, caps, rules, None, iova, access)?;
-        let translated = outside_interrupts(translated, FaultReason::InterruptRange)?;
-        if updates == TableUpdates::Withheld {
-            return Ok(translated);
-        }
-        match path.update(memory) {
-            Update::Made => {
-                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
-            }
-            Update::EntryChanged => {}
-            Update::Failed => break,
-        }
-    }
-    Err(FaultReason::FirstStageUpdateFailed)
+        Ok((path, outside_interrupts(translated, FaultReason::InterruptRange)?))
+    })
 }
 
 /// Bits above the highest address bit have to repeat it. FSPM alone says which that is.

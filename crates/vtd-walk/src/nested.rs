@@ -6,7 +6,7 @@ use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
 use crate::first_stage::{check_canonical, descend as descend_first};
 use crate::second_stage::descend as descend_second;
-use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
+use crate::translate::{Path, Visited, outside_interrupts, walk_and_mark};
 use crate::{Access, FirstStageRules, Granted, SecondStageCodes, TableUpdates, Translated};
 
 /// Walks both stages. Accessed and dirty bits of both are set, by compare-and-exchange, only if the whole walk succeeds: for each
@@ -24,23 +24,12 @@ pub fn walk_nested(
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
     check_canonical(caps, rules, iova)?;
-    for _ in 0..UPDATE_ATTEMPTS {
+    walk_and_mark(memory, access, updates, FaultReason::FirstStageUpdateFailed, || {
         let (mut path, first) = descend_first(memory, caps, rules, Some(second), iova, access)?;
-        let under = descend_under(memory, caps, second, first.address, access)?;
-        let translated = outside_interrupts(joined(&first, &under.1), FaultReason::InterruptRange)?;
-        path.append(second, under.0);
-        if updates == TableUpdates::Withheld {
-            return Ok(translated);
-        }
-        match path.update(memory) {
-            Update::Made => {
-                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
-            }
-            Update::EntryChanged => {}
-            Update::Failed => break,
-        }
-    }
-    Err(FaultReason::FirstStageUpdateFailed)
+        let (under, page) = descend_under(memory, caps, second, first.address, access)?;
+        path.append(second, under);
+        Ok((path, outside_interrupts(joined(&first, &page), FaultReason::InterruptRange)?))
+    })
 }
 
 /// What both stages together yield: the smaller page, and what both grant.

@@ -5,7 +5,7 @@ use vtd_memory::GuestMemory;
 use vtd_spec::table::{SecondStage, SecondStageEntry, SecondStagePermissions, Target};
 use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
-use crate::translate::{Path, UPDATE_ATTEMPTS, Update, Visited, outside_interrupts};
+use crate::translate::{Path, Visited, outside_interrupts, walk_and_mark};
 use crate::{Access, Granted, TableUpdates, Translated};
 
 /// Which column of the reference's fault codes a second-stage walk reports.
@@ -82,21 +82,12 @@ pub fn walk_second_stage(
     if iova.0 >> stage.levels.address_bits() != 0 {
         return Err(codes.beyond_width());
     }
-    for _ in 0..UPDATE_ATTEMPTS {
+    // Without SSADE there is nothing to mark.
+    let updates = if stage.accessed_dirty { updates } else { TableUpdates::Withheld };
+    walk_and_mark(memory, access, updates, FaultReason::SecondStageUpdateFailed, || {
         let (path, translated) = descend(memory, caps, stage, codes, iova, access)?;
-        let translated = outside_interrupts(translated, codes.interrupt_range())?;
-        if updates == TableUpdates::Withheld || !stage.accessed_dirty {
-            return Ok(translated);
-        }
-        match path.update(memory) {
-            Update::Made => {
-                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
-            }
-            Update::EntryChanged => {}
-            Update::Failed => break,
-        }
-    }
-    Err(FaultReason::SecondStageUpdateFailed)
+        Ok((path, outside_interrupts(translated, codes.interrupt_range())?))
+    })
 }
 
 /// Walks down a second-stage table and sets nothing: the entries to be marked, root first, and where they lead.

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// How often a walk starts again because an entry changed before its accessed or dirty bit was set.
-pub(crate) const UPDATE_ATTEMPTS: u32 = 16;
+const UPDATE_ATTEMPTS: u32 = 16;
 
 /// The answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,15 +144,40 @@ pub(crate) struct Visited {
 #[derive(Default)]
 pub(crate) struct Path(pub(crate) SmallVec<[Visited; 5]>);
 
-pub(crate) enum Update {
+enum Update {
     Made,
     EntryChanged,
     Failed,
 }
 
+/// Walks down and then marks the entries on the way; starts again where one has changed meanwhile. `failed` is the fault where
+/// that does not come to an end or an entry cannot be written.
+pub(crate) fn walk_and_mark(
+    memory: &dyn GuestMemory,
+    access: Access,
+    updates: TableUpdates,
+    failed: FaultReason,
+    mut descend: impl FnMut() -> Result<(Path, Translated), FaultReason>,
+) -> Result<Translated, FaultReason> {
+    for _ in 0..UPDATE_ATTEMPTS {
+        let (path, translated) = descend()?;
+        if updates == TableUpdates::Withheld {
+            return Ok(translated);
+        }
+        match path.update(memory) {
+            Update::Made => {
+                return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
+            }
+            Update::EntryChanged => {}
+            Update::Failed => break,
+        }
+    }
+    Err(failed)
+}
+
 impl Path {
     /// Sets accessed and dirty bits, root first, each only if the entry still has the value that the walk saw.
-    pub(crate) fn update(&self, memory: &dyn GuestMemory) -> Update {
+    fn update(&self, memory: &dyn GuestMemory) -> Update {
         for visited in self.0.iter().filter(|visited| visited.raw != visited.wanted) {
             // Planted (row 5): a plain write, whatever the entry has become.
             if is_planted(105) {

@@ -156,6 +156,8 @@ impl DmaGuard<'_> {
 
     /// Translates `length` bytes from `iova` and gives each stretch of guest memory, in order; neighbours are joined.
     ///
+    /// Every page is a translation: a device model that takes `length` from its guest has to bound it.
+    ///
     /// # Errors
     /// The [`DmaError`] of the first page that has none. `piece` has had what comes before it.
     pub fn translate_range(

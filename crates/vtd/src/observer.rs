@@ -2,8 +2,8 @@
 
 use vtd_cache::Held;
 use vtd_host::StageOneInvalidation;
-use vtd_spec::descriptor::Descriptor;
-use vtd_spec::{FaultRecord, Gpa, Slot, SourceId};
+use vtd_spec::descriptor::{Descriptor, Wait};
+use vtd_spec::{FaultRecord, Slot, SourceId};
 
 use crate::{Fault, InterruptMessage};
 
@@ -22,8 +22,8 @@ pub trait Observer: Send + Sync {
     fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {}
     /// The host was asked, and answered.
     fn host_call(&self, call: &HostCallView<'_>) {}
-    /// A wait status is about to be written.
-    fn wait_status(&self, address: Gpa, data: u32) {}
+    /// Everything before a wait is done: its status, if it has one, is about to be written, then its interrupt sent.
+    fn wait_completes(&self, wait: &Wait) {}
     /// An interrupt is sent.
     fn interrupt(&self, message: InterruptMessage) {}
 }

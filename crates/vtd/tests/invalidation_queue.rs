@@ -10,8 +10,8 @@ use guest::{
     QUEUE, STATUS, first_stage, pasid_selective, translate,
 };
 use vtd::host::{HostDevice, ModelHost};
-use vtd::spec::descriptor::Descriptor;
-use vtd::spec::{Capabilities, Gpa, Slot};
+use vtd::spec::descriptor::{Descriptor, Wait};
+use vtd::spec::{Capabilities, Slot};
 use vtd::{Access, InterruptMessage, Observer, Step};
 
 /// Interrupt remapping with MHMV 15, page requests and their drain besides.
@@ -281,8 +281,11 @@ impl Observer for Order {
         self.note("descriptor", offset);
     }
 
-    fn wait_status(&self, _: Gpa, data: u32) {
-        self.note("status", u64::from(data));
+    fn wait_completes(&self, wait: &Wait) {
+        match wait.status {
+            Some(status) => self.note("status", u64::from(status.data)),
+            None => self.note("wait", 0),
+        }
     }
 
     fn interrupt(&self, message: InterruptMessage) {
@@ -341,11 +344,11 @@ fn waits() {
     let table: [Row; 8] = [
         ([0x25 | 1 << 32, STATUS], &[("status", 1)]),
         ([0x65 | 2 << 32, STATUS], &[("status", 2)]),
-        ([0x45, 0], &[]),
+        ([0x45, 0], &[("wait", 0)]),
         ([0x35 | 3 << 32, STATUS], &[("status", 3), ("interrupt", 0x22)]),
-        ([0x15, STATUS], &[("interrupt", 0x22)]),
+        ([0x15, STATUS], &[("wait", 0), ("interrupt", 0x22)]),
         // IF alone writes nothing; nothing is written to where no memory is either.
-        ([0x15 | 4 << 32, STATUS], &[("interrupt", 0x22)]),
+        ([0x15 | 4 << 32, STATUS], &[("wait", 0), ("interrupt", 0x22)]),
         ([0x35 | 5 << 32, 0x70_0000], &[("status", 5), ("interrupt", 0x22)]),
         ([0x25 | 0xffff_ffff << 32, STATUS + 4], &[("status", 0xffff_ffff)]),
     ];

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use vtd::spec::descriptor::Descriptor;
-use vtd::spec::{FaultRecord, Gpa, SourceId};
+use vtd::spec::descriptor::{Descriptor, Wait};
+use vtd::spec::{FaultRecord, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
 use super::tape::Tape;
@@ -53,9 +53,9 @@ impl Observer for RecordingObserver {
         self.pass_on(|next| next.host_call(call));
     }
 
-    fn wait_status(&self, address: Gpa, data: u32) {
-        // The memory sees whether it is really written.
-        self.pass_on(|next| next.wait_status(address, data));
+    fn wait_completes(&self, wait: &Wait) {
+        // The memory sees whether its status is really written.
+        self.pass_on(|next| next.wait_completes(wait));
     }
 
     fn interrupt(&self, message: InterruptMessage) {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use vtd::spec::SourceId;
 
-/// How a recording is replayed. The default: nothing assigned but what the file says, caches on, no save.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// How a recording is replayed. The default: nothing assigned but what the file says, caches on, no save, room for ten differences.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
     /// Which devices become host-backed at their first appearance.
@@ -20,11 +20,15 @@ pub struct Options {
     pub differences: usize,
 }
 
-impl Options {
-    /// The default, with room for ten differences.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { differences: 10, ..Self::default() }
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            assign: Assign::AsRecorded,
+            save_restore_every: None,
+            without_caches: false,
+            unknown_pages: UnknownPages::Zero,
+            differences: 10,
+        }
     }
 }
 

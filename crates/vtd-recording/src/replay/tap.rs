@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::memory::{AccessError, GuestMemory, SparseMemory};
-use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation};
+use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation, Wait};
 use vtd::spec::{FaultRecord, Gpa, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
@@ -133,7 +133,7 @@ impl Observer for Tap {
         }
     }
 
-    fn wait_status(&self, _: Gpa, _: u32) {
+    fn wait_completes(&self, _: &Wait) {
         let mut log = self.log();
         let invalidated = std::mem::take(&mut log.invalidated);
         let states = self.host_state.check(&self.memory, &invalidated, &mut log.history);

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use vtd::host::{HostDevice, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::descriptor::Descriptor;
+use vtd::spec::descriptor::{Descriptor, Wait};
 use vtd::spec::{Capabilities, FaultReason, FaultRecord, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{
     Access, Attachment, Fault, HostCallView, HostFault, InterruptMessage, Observer, UnitConfig,
@@ -40,7 +40,7 @@ impl Observer for Heard {
     fn host_call(&self, _: &HostCallView<'_>) {
         self.hear("host call");
     }
-    fn wait_status(&self, _: Gpa, _: u32) {
+    fn wait_completes(&self, _: &Wait) {
         self.hear("wait status");
     }
     fn interrupt(&self, _: InterruptMessage) {

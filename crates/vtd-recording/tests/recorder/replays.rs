@@ -8,7 +8,7 @@ use crate::vmm::{corpus, record};
 /// Replays a recording of ours as if it were a conformance vector.
 fn replay_strictly(name: &str, recorded: &str) {
     let strict = recorded.replacen("\n# ver", "\n# strict\n# ver", 1);
-    let mut options = Options::new();
+    let mut options = Options::default();
     options.unknown_pages = UnknownPages::Error;
     let report = replay(strict.as_bytes(), &options, None).unwrap();
     assert!(report.strict && report.inputs > 0, "{name}");

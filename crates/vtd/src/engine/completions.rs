@@ -132,10 +132,10 @@ impl Engine {
 
     /// Everything before the wait is done and seen: its status is written, then its interrupt sent.
     fn complete_wait(&mut self, shared: &Shared, wait: &Wait) {
+        if let Some(observer) = &shared.config.observer {
+            observer.wait_completes(wait);
+        }
         if let Some(status) = &wait.status {
-            if let Some(observer) = &shared.config.observer {
-                observer.wait_status(status.address, status.data);
-            }
             // A posted write to where there is no memory is lost, as it is on the bus.
             let _lost = shared.config.memory.store_u32_release(status.address, status.data);
         }

@@ -1,9 +1,11 @@
 //! Invalidation descriptors: fetched in order, carried out one at a time.
 
-use vtd_cache::{DeviceKey, DeviceScope, Scope, SlotScope, StageOneScope, StageOneWalk};
+use vtd_cache::{
+    Capacities, DeviceKey, DeviceScope, Scope, SlotScope, StageOneScope, StageOneWalk,
+};
 use vtd_host::{StageOneInvalidation, StageOneRange};
 use vtd_spec::descriptor::{
-    AddressMask, ContextCacheInvalidation, Descriptor, IotlbScope, PageRange,
+    AddressMask, ContextCacheInvalidation, Descriptor, IotlbInvalidation, IotlbScope, PageRange,
     PasidCacheInvalidation, PasidIotlbInvalidation,
 };
 use vtd_spec::planted::is_planted;
@@ -14,17 +16,19 @@ use crate::invalidation_queue::InvalidationQueue;
 use crate::shared::{Shared, count};
 
 impl Engine {
-    /// Fetches the next descriptor and carries it out, or begins to; whether that changed anything.
-    pub(super) fn serve_queue(&mut self, shared: &Shared) -> bool {
+    /// Fetches the next descriptor and carries it out, or begins to; what that takes from the budget, or `None` where nothing has
+    /// changed.
+    pub(super) fn serve_queue(&mut self, shared: &Shared) -> Option<u32> {
         // Planted (row 15): IQA as it is now, not as it was when the queue was enabled.
         if is_planted(15) && self.queue.is_some() {
             self.queue = Some(InvalidationQueue::new(shared.registers().queue_address()));
         }
-        let Some(queue) = self.queue else { return false };
+        let queue = self.queue?;
         let begun = std::mem::take(&mut self.descriptor_begun);
         if (self.queue_closing && !begun) || self.wait.is_some() {
-            return false;
+            return None;
         }
+        let begun = begun.then_some(1);
         let (head, tail) = {
             let registers = shared.registers();
             if registers.faults.stops_queue() {
@@ -43,7 +47,7 @@ impl Engine {
                     observer.descriptor(head, &descriptor);
                 }
                 self.carry_out(shared, &descriptor);
-                true
+                Some(cost(&descriptor, &shared.config.capacities))
             }
             Err(stop) => {
                 count(&shared.figures.queue_errors);
@@ -134,7 +138,7 @@ impl Engine {
         if is_planted(29) {
             self.begin(Purpose::Restore, scope, Source::Guest);
             self.advance_head(shared);
-            self.serve_queue(shared);
+            let _cost = self.serve_queue(shared);
             return;
         }
         self.begin(Purpose::Descriptor, scope, Source::Guest);
@@ -211,6 +215,21 @@ impl Engine {
         let work = Work::StageOne(StageOneWalk::new(scope), invalidation);
         self.tasks.push(Task { purpose, work });
     }
+}
+
+/// What a descriptor takes from the budget before its task, if it has one, begins: more where it scans a cache.
+fn cost(descriptor: &Descriptor, capacities: &Capacities) -> u32 {
+    let scanned = match descriptor {
+        Descriptor::Iotlb(IotlbInvalidation { scope: IotlbScope::Pages { pages, .. }, .. }) => {
+            capacities.pasids as u64 + pages.range().pages().min(capacities.translations as u64)
+        }
+        Descriptor::PasidIotlb(PasidIotlbInvalidation { pages: Some(pages), .. }) => {
+            pages.range().pages().min(capacities.translations as u64)
+        }
+        _ => 0,
+    };
+    // A place in a cache is looked at in a fraction of the time that an entry in guest memory takes.
+    u32::try_from(scanned / 64).unwrap_or(u32::MAX).saturating_add(1)
 }
 
 /// The devices that may have something in the caches.

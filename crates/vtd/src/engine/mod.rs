@@ -78,6 +78,16 @@ enum Advance {
     Pause(Step),
 }
 
+/// A host call that has not returned. Dropped only if the host panics: the unit is not to wait for it for ever, and the slot is
+/// left to the next reconciliation.
+struct Unfinished<'s>(&'s Shared);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.0.engine().host_call_under_way = false;
+    }
+}
+
 /// Steps a unit: `budget` bounds the work, and the host is called with no lock held.
 pub(crate) fn step(shared: &Shared, budget: u32, calls: HostCalls) -> Step {
     let mut budget = budget;
@@ -91,7 +101,9 @@ pub(crate) fn step(shared: &Shared, budget: u32, calls: HostCalls) -> Step {
             Advance::Call(device, request) => {
                 engine.host_call_under_way = true;
                 drop(engine);
+                let unfinished = Unfinished(shared);
                 let answer = perform(shared, &device, &request);
+                std::mem::forget(unfinished);
                 engine = shared.engine();
                 engine.host_call_under_way = false;
                 engine.take_answer(shared, &device, request, answer);
@@ -202,8 +214,8 @@ impl Engine {
                 continue;
             }
             let Some(mut task) = self.tasks.pop() else {
-                *budget -= 1;
-                if self.serve_queue(shared) {
+                if let Some(cost) = self.serve_queue(shared) {
+                    *budget = budget.saturating_sub(cost);
                     continue;
                 }
                 return Advance::Pause(self.rest(shared));
@@ -327,7 +339,10 @@ impl Engine {
     /// Takes up what the VMM has asked for, and devices for whose bindings there is space now.
     fn take_device_job(&mut self, shared: &Shared) {
         let busy = |purpose: Purpose| {
-            matches!(purpose, Purpose::Device(_) | Purpose::Release(_) | Purpose::Reset)
+            matches!(
+                purpose,
+                Purpose::Device(_) | Purpose::Release(_) | Purpose::Reset | Purpose::Restore
+            )
         };
         if self.tasks.iter().any(|task| busy(task.purpose)) {
             return;

@@ -109,3 +109,30 @@ fn nothing_waits_for_a_host_call_under_way() {
         assert_eq!(states, expected.len(), "{what}");
     }
 }
+
+#[test]
+fn a_host_that_panics_is_not_waited_for() {
+    let (entered, _has_entered) = sync_channel(100);
+    // Nobody will ever let it go: waiting for that panics.
+    let (let_go, go) = sync_channel(1);
+    let gate = Arc::new(Gate { host: host(), entered, go: Mutex::new(go) });
+    let mut guest = Guest::with_host(Arc::clone(&gate) as _);
+    guest.enable();
+    guest.put_context(3, 0);
+    let device = guest.unit.attach(source_id(3), Attachment::Assigned(HostDevice(3))).unwrap();
+    guest.put_entry(3, 1, &first_stage(0x10_0000, 5));
+    drop(let_go);
+    let unit = guest.unit.clone();
+    assert!(std::thread::spawn(move || unit.run()).join().is_err());
+    assert!(guest.unit.save().is_ok(), "no call is under way any more");
+
+    let (let_go, go) = sync_channel(1);
+    let mut gone = gate.go.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    *gone = go;
+    drop(gone);
+    gate.go.clear_poison();
+    let_go.send(()).unwrap();
+    guest.unit.retry(device).unwrap();
+    assert!(guest.is_idle());
+    assert_eq!(held_by(&gate.host), ["3 1 fs4 100000"]);
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vtd::host::{HostCapabilities, HostDevice, ModelHost};
-use vtd::{Effect, Quotas};
+use vtd::{Effect, Quotas, RemappingUnit, RestoreOnto};
 
 use crate::guest::{self, Guest, first_stage, pasid_selective};
 
@@ -47,5 +47,37 @@ fn quotas() {
         assert_eq!(pasids(), ["-", "1", "3", "4", "5"]);
         let states = guest.unit.slots(device);
         assert!(states.iter().all(|(_, state)| state.failure.is_none()));
+    }
+}
+
+#[test]
+fn a_device_short_of_space_stays_so_through_a_save() {
+    for steps in 0..40 {
+        let model = Arc::new(ModelHost::new());
+        model.add_device(HostDevice(3));
+        let mut config = None;
+        let mut guest = Guest::made(guest::caps(), |made| {
+            made.host = Some(Arc::clone(&model) as _);
+            made.quotas = Quotas { per_device: 4, per_unit: 100 };
+            config = Some(made.clone());
+        });
+        guest.enable();
+        guest.put_context(3, 0);
+        for pasid in 0..8 {
+            guest.put_entry(3, pasid, &first_stage(0x10_0000 * (pasid + 1), 5));
+        }
+        guest.assign(3);
+        guest.put_entry(3, 2, &[0]);
+        guest.ring(&[pasid_selective(5, 2)]);
+        for _ in 0..steps {
+            let _step = guest.unit.step(1);
+        }
+        let state = guest.unit.save().unwrap();
+        guest.unit =
+            RemappingUnit::restore(config.unwrap(), &state, RestoreOnto::SameHost).unwrap();
+        assert!(guest.is_idle());
+        let bindings = model.bindings();
+        let held: Vec<_> = bindings.iter().map(|(_, slot, _)| slot.to_string()).collect();
+        assert_eq!(held, ["-", "1", "3", "4", "5"], "saved after {steps} steps");
     }
 }
