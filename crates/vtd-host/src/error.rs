@@ -43,16 +43,6 @@ pub enum HostErrorKind {
     Other,
 }
 
-/// The part of a [`HostError`] that is small and can be copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub struct HostErrorBrief {
-    /// What sort of failure it was.
-    pub kind: HostErrorKind,
-    /// The error number of the system call behind it, if there was one.
-    pub errno: Option<i32>,
-}
-
 /// An ordered batch of invalidations that a host did not do, or did in part.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{handled} invalidations done, then the host failed")]
@@ -83,12 +73,6 @@ impl HostError {
     pub fn with_source(self, source: impl Error + Send + Sync + 'static) -> Self {
         Self { source: Some(Arc::new(source)), ..self }
     }
-
-    /// What is kept of it where there is little room.
-    #[must_use]
-    pub const fn brief(&self) -> HostErrorBrief {
-        HostErrorBrief { kind: self.kind, errno: self.errno }
-    }
 }
 
 impl From<HostErrorKind> for HostError {
@@ -99,7 +83,8 @@ impl From<HostErrorKind> for HostError {
 
 impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.brief().fmt(f)
+        self.kind.fmt(f)?;
+        self.errno.map_or(Ok(()), |errno| write!(f, " (errno {errno})"))
     }
 }
 
@@ -109,20 +94,3 @@ impl Error for HostError {
         self.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
-
-impl HostErrorBrief {
-    /// A failure of this sort, with the error number of a system call if there was one.
-    #[must_use]
-    pub const fn new(kind: HostErrorKind, errno: Option<i32>) -> Self {
-        Self { kind, errno }
-    }
-}
-
-impl fmt::Display for HostErrorBrief {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
-        self.errno.map_or(Ok(()), |errno| write!(f, " (errno {errno})"))
-    }
-}
-
-impl Error for HostErrorBrief {}

@@ -24,7 +24,7 @@ mod model;
 pub use call::HostCall;
 pub use capabilities::HostCapabilities;
 pub use device::HostDevice;
-pub use error::{HostError, HostErrorBrief, HostErrorKind, InvalidateError};
+pub use error::{HostError, HostErrorKind, InvalidateError};
 #[cfg(feature = "std")]
 pub use failing::FailingHost;
 pub use host::HostIommu;
