@@ -5,3 +5,4 @@ pub mod format;
 mod observed;
 pub mod recorder;
 pub mod replay;
+mod watched_memory;

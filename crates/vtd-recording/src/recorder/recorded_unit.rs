@@ -12,10 +12,10 @@ use vtd::{
 use super::RecordingSummary;
 use super::note::Note;
 use super::recorded_dma::RecordedDma;
-use super::recording_memory::RecordingMemory;
 use super::recording_observer::RecordingObserver;
 use super::tape::Tape;
 use crate::format::{Event, FormatError, Header};
+use crate::watched_memory::WatchedMemory;
 
 /// A [`RemappingUnit`] whose inputs and outputs are written down. Clones are the same unit.
 ///
@@ -78,7 +78,7 @@ impl RecordedUnit {
         let tape = Arc::new(Tape::new(&header, Box::new(output))?);
 
         let mut config = config;
-        config.memory = Arc::new(RecordingMemory::new(config.memory, Arc::clone(&tape)));
+        config.memory = Arc::new(WatchedMemory { memory: config.memory, watch: Arc::clone(&tape) });
         config.observer =
             Some(Arc::new(RecordingObserver::new(Arc::clone(&tape), config.observer)));
         let unit = RemappingUnit::new(config);

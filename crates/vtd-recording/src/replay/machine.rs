@@ -13,9 +13,10 @@ use vtd::{
 
 use super::guest_tables::GuestTables;
 use super::host_state::{HostState, host_device};
-use super::tap::{Tap, TappedMemory};
+use super::tap::Tap;
 use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
 use crate::format::{Direction, Header};
+use crate::watched_memory::WatchedMemory;
 
 /// What a DMA came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +62,8 @@ impl Machine {
         };
         let host_state = HostState::new(Arc::clone(&host), tables, Quotas::default());
         let tap = Arc::new(Tap::new(Arc::clone(&memory), host_state, keep_notes));
-        let tapped = Arc::new(TappedMemory { tap: Arc::clone(&tap) });
-        let mut config = UnitConfig::new(caps, tapped);
+        let tapped = WatchedMemory { memory: Arc::clone(&memory), watch: Arc::clone(&tap) };
+        let mut config = UnitConfig::new(caps, Arc::new(tapped));
         config.version = header.version;
         config.host = Some(Arc::clone(&failing) as _);
         config.observer = Some(Arc::clone(&tap) as _);
@@ -246,7 +247,7 @@ impl Machine {
         iova: Iova,
         access: Access,
     ) -> DmaOutcome {
-        let memory = TappedMemory { tap: Arc::clone(&self.tap) };
+        let memory = WatchedMemory { memory: &*self.memory, watch: &*self.tap };
         let caps = &self.config.capabilities;
         let root = self.unit.root_table();
         let request = (iova, access);

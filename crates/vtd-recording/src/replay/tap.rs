@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vtd::memory::{AccessError, GuestMemory, SparseMemory};
+use vtd::memory::SparseMemory;
 use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation, Wait};
 use vtd::spec::{FaultRecord, Gpa, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
@@ -10,6 +10,7 @@ use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 use super::host_state::{CallHistory, Compared, HostState, Invalidated};
 use crate::format::{Event, HostCallKind};
 use crate::observed;
+use crate::watched_memory::Watch;
 
 /// What a unit under replay has done since it was last asked.
 #[derive(Debug, Default)]
@@ -145,98 +146,20 @@ impl Observer for Tap {
     }
 }
 
-/// Guest memory whose writes by the unit are outputs.
-pub(super) struct TappedMemory {
-    pub(super) tap: Arc<Tap>,
-}
-
-/// A snapshot of it.
-struct TappedSnapshot<'m> {
-    memory: &'m dyn GuestMemory,
-    tap: &'m Tap,
-}
-
-impl TappedSnapshot<'_> {
-    fn wrote(&self, gpa: Gpa, bytes: &[u8]) {
-        self.tap.output(Event::IommuWrite { gpa, bytes: bytes.to_vec() });
-    }
-}
-
-impl GuestMemory for TappedSnapshot<'_> {
-    fn load_u64(&self, gpa: Gpa) -> Result<u64, AccessError> {
-        self.memory.load_u64(gpa)
-    }
-
-    fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
-        self.memory.load_qwords(gpa, out)
-    }
-
-    fn compare_exchange_u64(
-        &self,
-        gpa: Gpa,
-        current: u64,
-        new: u64,
-    ) -> Result<Result<u64, u64>, AccessError> {
-        let result = self.memory.compare_exchange_u64(gpa, current, new)?;
-        if result.is_ok() {
-            self.wrote(gpa, &new.to_le_bytes());
+/// The unit's writes are outputs.
+impl Watch for Tap {
+    fn exchanged(&self, gpa: Gpa, exchanged: Result<u64, u64>, new: u64) {
+        if exchanged.is_ok() {
+            self.output(Event::IommuWrite { gpa, bytes: new.to_le_bytes().to_vec() });
         }
-        Ok(result)
     }
 
-    fn store_u32_release(&self, gpa: Gpa, value: u32) -> Result<(), AccessError> {
-        self.memory.store_u32_release(gpa, value)?;
-        self.wrote(gpa, &value.to_le_bytes());
-        Ok(())
+    fn stored_u32(&self, gpa: Gpa, value: u32) {
+        self.output(Event::IommuWrite { gpa, bytes: value.to_le_bytes().to_vec() });
     }
 
-    fn store_qwords_release(&self, gpa: Gpa, values: &[u64]) -> Result<(), AccessError> {
-        self.memory.store_qwords_release(gpa, values)?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.wrote(gpa, &bytes);
-        Ok(())
-    }
-
-    fn with_snapshot(&self, walk: &mut dyn FnMut(&dyn GuestMemory)) {
-        walk(self);
-    }
-}
-
-impl TappedMemory {
-    fn now(&self) -> TappedSnapshot<'_> {
-        TappedSnapshot { memory: &*self.tap.memory, tap: &self.tap }
-    }
-}
-
-impl GuestMemory for TappedMemory {
-    fn load_u64(&self, gpa: Gpa) -> Result<u64, AccessError> {
-        self.now().load_u64(gpa)
-    }
-
-    fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
-        self.now().load_qwords(gpa, out)
-    }
-
-    fn compare_exchange_u64(
-        &self,
-        gpa: Gpa,
-        current: u64,
-        new: u64,
-    ) -> Result<Result<u64, u64>, AccessError> {
-        self.now().compare_exchange_u64(gpa, current, new)
-    }
-
-    fn store_u32_release(&self, gpa: Gpa, value: u32) -> Result<(), AccessError> {
-        self.now().store_u32_release(gpa, value)
-    }
-
-    fn store_qwords_release(&self, gpa: Gpa, values: &[u64]) -> Result<(), AccessError> {
-        self.now().store_qwords_release(gpa, values)
-    }
-
-    fn with_snapshot(&self, walk: &mut dyn FnMut(&dyn GuestMemory)) {
-        self.tap.memory.with_snapshot(&mut |memory| {
-            walk(&TappedSnapshot { memory, tap: &self.tap });
-        });
+    fn stored(&self, gpa: Gpa, values: &[u64]) {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.output(Event::IommuWrite { gpa, bytes });
     }
 }
