@@ -6,7 +6,7 @@ use vtd_spec::table::{ContextEntry, LegacyTranslation, PasidEntry, Translation};
 use vtd_spec::{Binding, Capabilities, DomainId, Entry, Gpa, Pasid, SourceId};
 use vtd_walk::{
     PasidRange, RangeStep, read_context, read_legacy_context, read_pasid_directory,
-    read_stable_entry,
+    read_pasid_entry, read_stable_entry,
 };
 
 use crate::Held;
@@ -148,10 +148,8 @@ impl<'m> DeviceWanted<'m> {
         let Ok(directory) = read_pasid_directory(tables.memory, tables.caps, context, pasid) else {
             return Desired::NOTHING;
         };
-        let place = Gpa(directory.table.0 | u64::from(pasid.table_index()) * 64);
-        let mut raw = [0; 8];
-        match tables.memory.load_qwords(place, &mut raw) {
-            Ok(()) => self.steady(place, raw, held),
+        match read_pasid_entry(tables.memory, directory.table, pasid) {
+            Ok((place, raw)) => self.steady(place, raw, held),
             Err(_) => Desired::NOTHING,
         }
     }

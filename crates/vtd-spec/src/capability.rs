@@ -175,6 +175,13 @@ impl Capabilities {
         0x000f_ffff_ffff_f000 & !((1 << self.host_address_width) - 1)
     }
 
+    /// The bits of an entry that leads to another table which must be zero because no host address has them: 63:52 and
+    /// [`reserved_address_bits`](Self::reserved_address_bits).
+    #[must_use]
+    pub const fn reserved_pointer_bits(&self) -> u64 {
+        0xfff0_0000_0000_0000 | self.reserved_address_bits()
+    }
+
     /// CAP.ND: how many domains there are, 16 to 65,536.
     #[must_use]
     pub const fn domain_count(&self) -> u32 {

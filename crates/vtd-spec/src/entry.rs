@@ -30,6 +30,16 @@ pub struct Malformed {
 }
 
 impl<T> Entry<T> {
+    /// The same with another present value.
+    #[must_use]
+    pub fn map<U>(self, present: impl FnOnce(T) -> U) -> Entry<U> {
+        match self {
+            Self::NotPresent { fpd } => Entry::NotPresent { fpd },
+            Self::Malformed(why) => Entry::Malformed(why),
+            Self::Present(entry) => Entry::Present(present(entry)),
+        }
+    }
+
     /// The entry, where it is present and well formed.
     #[must_use]
     pub fn present(self) -> Option<T> {

@@ -222,7 +222,7 @@ const fn decode_posted(
         return Err("reserved 95:84");
     }
     let descriptor = Gpa(qw1 & 0xffff_ffff_0000_0000 | qw0 >> 32 & 0xffff_ffc0);
-    if descriptor.0 & (0xfff0_0000_0000_0000 | caps.reserved_address_bits()) != 0 {
+    if descriptor.0 & caps.reserved_pointer_bits() != 0 {
         return Err("posted interrupt descriptor beyond the host address width");
     }
     Ok(InterruptDelivery::Posted { urgent: qw0 >> 14 & 1 == 1, descriptor })

@@ -18,7 +18,9 @@ pub use context::{read_context, read_legacy_context};
 pub use fault::Fault;
 pub use first_stage::{FirstStageRules, walk_first_stage};
 pub use nested::walk_nested;
-pub use pasid::{PasidLookup, read_pasid, read_pasid_directory, read_stable_entry};
+pub use pasid::{
+    PasidLookup, read_pasid, read_pasid_directory, read_pasid_entry, read_stable_entry,
+};
 pub use pasid_range::{PasidRange, RangeStep};
 pub use root_table::RootTable;
 pub use second_stage::{SecondStageCodes, walk_second_stage};

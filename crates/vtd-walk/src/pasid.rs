@@ -62,11 +62,11 @@ pub fn read_pasid(
     let directory = read_pasid_directory(memory, caps, context, pasid)?;
     // Planted (row 11): FPD of the directory entry is ignored.
     let fpd = context.fpd | (directory.fpd && !is_planted(11));
-    let raw = read_entry(memory, entry_place(directory.table, pasid))
+    let (place, raw) = read_pasid_entry(memory, directory.table, pasid)
         .map_err(|_| Fault::under(FaultReason::PasidTableAccess, fpd))?;
     // Planted (row 17): the entry is read once more, and may have changed in between.
     let raw = match is_planted(17) {
-        true => read_entry(memory, entry_place(directory.table, pasid)).unwrap_or(raw),
+        true => read_entry(memory, place).unwrap_or(raw),
         false => raw,
     };
     match PasidEntry::decode(&raw, caps) {
@@ -104,7 +104,20 @@ pub fn read_stable_entry(memory: &dyn GuestMemory, place: Gpa, copy: [u64; 8]) -
     None
 }
 
-pub(crate) fn read_entry(memory: &dyn GuestMemory, place: Gpa) -> Result<[u64; 8], AccessError> {
+/// Reads the entry of a PASID in a PASID table, once: where it is, and its 64 bytes as they stand.
+///
+/// # Errors
+/// It is not in memory.
+pub fn read_pasid_entry(
+    memory: &dyn GuestMemory,
+    table: Gpa,
+    pasid: Pasid,
+) -> Result<(Gpa, [u64; 8]), AccessError> {
+    let place = Gpa(table.0 | u64::from(pasid.table_index()) * 64);
+    read_entry(memory, place).map(|raw| (place, raw))
+}
+
+fn read_entry(memory: &dyn GuestMemory, place: Gpa) -> Result<[u64; 8], AccessError> {
     let mut raw = [0; 8];
     memory.load_qwords(place, &mut raw).map(|()| raw)
 }
@@ -112,8 +125,4 @@ pub(crate) fn read_entry(memory: &dyn GuestMemory, place: Gpa) -> Result<[u64; 8
 pub(crate) fn directory_place(directory: Gpa, pasid: Pasid) -> Gpa {
     // A directory of more than one page need not be aligned to its size, so this adds.
     Gpa(directory.0 + u64::from(pasid.directory_index()) * 8)
-}
-
-pub(crate) fn entry_place(table: Gpa, pasid: Pasid) -> Gpa {
-    Gpa(table.0 | u64::from(pasid.table_index()) * 64)
 }

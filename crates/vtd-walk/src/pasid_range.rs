@@ -4,7 +4,7 @@ use vtd_memory::GuestMemory;
 use vtd_spec::table::{ContextEntry, PasidDirectoryEntry};
 use vtd_spec::{Capabilities, Gpa, Pasid};
 
-use crate::pasid::{directory_place, entry_place, read_entry};
+use crate::pasid::{directory_place, read_pasid_entry};
 
 /// A walk over the PASIDs in [start, end) of one device, in order: it stops at each entry with P=1.
 ///
@@ -93,9 +93,8 @@ impl<'m> PasidRange<'m> {
             if self.next & 0x3f == 0 {
                 self.table = None;
             }
-            let place = entry_place(table, pasid);
             // An entry that cannot be read is absent here; a request through it faults 58.
-            if let Ok(raw) = read_entry(self.memory, place)
+            if let Ok((place, raw)) = read_pasid_entry(self.memory, table, pasid)
                 && raw[0] & 1 == 1
             {
                 return RangeStep::Entry { pasid, place, raw };

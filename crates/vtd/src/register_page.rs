@@ -65,7 +65,7 @@ pub(crate) struct RegisterPage {
     pub(crate) commands: Commands,
     /// What GCMD last asked TE and QIE to be.
     asked: (bool, bool),
-    /// The queue's tail was written.
+    /// Software has asked the queue to go on: it wrote the tail, or cleared the error that stopped it.
     pub(crate) doorbell: bool,
 }
 
@@ -224,7 +224,7 @@ impl RegisterPage {
                 let stopped = self.faults.stops_queue();
                 self.faults.write_status(value);
                 self.settle_fault_event();
-                // The queue goes on when the error is cleared, without a new tail.
+                // Clearing the error is as good as a new tail.
                 self.doorbell |= stopped && !self.faults.stops_queue();
                 // Planted (row 14): nothing is fetched until the tail is written again.
                 if is_planted(14) && stopped {

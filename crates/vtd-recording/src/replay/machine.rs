@@ -303,11 +303,6 @@ impl Machine {
         self.run();
     }
 
-    /// Whether the fault record that holds this byte has F set.
-    pub(super) fn record_is_set(&self, offset: u64) -> bool {
-        self.unit.read((offset & !0xf) + 12, 4) >> 31 == 1
-    }
-
     pub(super) fn cache_figures(&self) -> CacheFigures {
         let now = self.unit.counts().caches;
         let earlier = &self.earlier;

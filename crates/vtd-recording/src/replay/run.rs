@@ -232,12 +232,12 @@ impl Replay<'_, '_> {
         if !(first..end).contains(&offset) || !aligned {
             return None;
         }
-        let reason = self.machine.read((offset & !0xf) + 12, 4) & 0xff;
+        let last = self.machine.read((offset & !0xf) + 12, 4);
         Some(RecordRead {
             within: offset % 16,
             size,
-            is_set: self.machine.record_is_set(offset),
-            reason: u8::try_from(reason).ok()?,
+            is_set: last >> 31 == 1,
+            reason: u8::try_from(last & 0xff).ok()?,
         })
     }
 

@@ -41,7 +41,7 @@ impl ContextEntry {
             (pasids && !caps.pasid(), "PASIDE"),
             (page_requests && !caps.page_requests(), "PRE"),
             (
-                low & (0xfff0_0000_0000_0000 | caps.reserved_address_bits()) != 0,
+                low & caps.reserved_pointer_bits() != 0,
                 "PASID directory beyond the host address width",
             ),
             (rid >> 20 & 1 == 1 && !caps.rid_privilege(), "RID_PRIV"),

@@ -50,7 +50,7 @@ impl LegacyContextEntry {
         if high & 0xffff_ffff_ff00_0080 != 0 {
             return reserved("reserved 127:88 and 71");
         }
-        let beyond = 0xfff0_0000_0000_0000 | caps.reserved_address_bits();
+        let beyond = caps.reserved_pointer_bits();
         if translation_type != 2 && low & beyond != 0 {
             return reserved("second-stage table beyond the host address width");
         }

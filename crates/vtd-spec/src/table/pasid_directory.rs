@@ -22,7 +22,7 @@ impl PasidDirectoryEntry {
         }
         let field = if raw & 0xffc != 0 {
             "reserved 11:2"
-        } else if raw & (0xfff0_0000_0000_0000 | caps.reserved_address_bits()) != 0 {
+        } else if raw & caps.reserved_pointer_bits() != 0 {
             "PASID table beyond the host address width"
         } else {
             return Entry::Present(Self { fpd, table: Gpa(raw & ADDRESS) });

@@ -61,7 +61,7 @@ impl PasidEntry {
         let translation_type = low >> 6 & 7;
         let uses_first_stage = matches!(translation_type, 1 | 3);
         let uses_second_stage = matches!(translation_type, 2 | 3);
-        let beyond = 0xfff0_0000_0000_0000 | caps.reserved_address_bits();
+        let beyond = caps.reserved_pointer_bits();
         let reserved = [
             (low & 0xc20 != 0, "reserved 11:10 and 5"),
             (low >> 9 & 1 == 1 && !caps.second_stage_accessed_dirty(), "SSADE"),

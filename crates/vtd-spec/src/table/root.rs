@@ -27,9 +27,7 @@ impl LegacyRootEntry {
             Entry::Present(_) if high != 0 => {
                 malformed(FaultReason::LegacyRootReserved, "reserved 127:64")
             }
-            Entry::Present(context_table) => Entry::Present(Self { context_table }),
-            Entry::NotPresent { fpd } => Entry::NotPresent { fpd },
-            Entry::Malformed(why) => Entry::Malformed(why),
+            entry => entry.map(|context_table| Self { context_table }),
         }
     }
 
@@ -51,11 +49,8 @@ impl RootHalf {
     /// Decodes one quadword of an entry. The other half has no say.
     #[must_use]
     pub fn decode(raw: u64, caps: &Capabilities) -> Entry<Self> {
-        match decode_pointer(raw, caps, FaultReason::RootReserved) {
-            Entry::Present(context_table) => Entry::Present(Self { context_table }),
-            Entry::NotPresent { fpd } => Entry::NotPresent { fpd },
-            Entry::Malformed(why) => Entry::Malformed(why),
-        }
+        decode_pointer(raw, caps, FaultReason::RootReserved)
+            .map(|context_table| Self { context_table })
     }
 
     /// The quadword.
@@ -72,7 +67,7 @@ fn decode_pointer(raw: u64, caps: &Capabilities, reason: FaultReason) -> Entry<G
     if raw & 0xffe != 0 {
         return malformed(reason, "reserved 11:1");
     }
-    if raw & (0xfff0_0000_0000_0000 | caps.reserved_address_bits()) != 0 {
+    if raw & caps.reserved_pointer_bits() != 0 {
         return malformed(reason, "context table beyond the host address width");
     }
     Entry::Present(Gpa(raw & ADDRESS))
