@@ -436,17 +436,21 @@ fn translations_race_with_changes_of_the_pasid_entry() {
     );
 }
 
+/// 00:03.0 and 00:04.0, each with a directory of its own that leads to another place.
+fn put_two_devices(guest: &Guest) {
+    for (device, table, place) in [(3, 0x20_0000, PLACES[0]), (4, 0x30_0000, PLACES[1])] {
+        guest.put_context(device, 0);
+        guest.put_entry(device, 1, &first_stage(table, 5));
+        guest.map_first_stage(table, 0x5000, place, 7);
+    }
+}
+
 #[test]
 fn translations_race_with_changes_of_the_context_entry() {
     race(
         |guest, number| {
             if number == 0 {
-                for (device, table, place) in [(3, 0x20_0000, PLACES[0]), (4, 0x30_0000, PLACES[1])]
-                {
-                    guest.put_context(device, 0);
-                    guest.put_entry(device, 1, &first_stage(table, 5));
-                    guest.map_first_stage(table, 0x5000, place, 7);
-                }
+                put_two_devices(guest);
             }
             let directory = Guest::directory(3 + number % 2);
             guest.put(0x2000 + 0x18 * 32, &[directory | 9]);
@@ -461,12 +465,7 @@ fn translations_race_with_changes_of_the_root_table() {
     race(
         |guest, number| {
             if number == 0 {
-                for (device, table, place) in [(3, 0x20_0000, PLACES[0]), (4, 0x30_0000, PLACES[1])]
-                {
-                    guest.put_context(device, 0);
-                    guest.put_entry(device, 1, &first_stage(table, 5));
-                    guest.map_first_stage(table, 0x5000, place, 7);
-                }
+                put_two_devices(guest);
                 // A second root table at 4000, with the directory of 00:04.0 for 00:03.0.
                 guest.put(0x4000, &[0x5001, 0]);
                 guest.put(0x5000, &[0; 512]);
