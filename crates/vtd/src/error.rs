@@ -51,11 +51,11 @@ pub enum SaveError {
 #[non_exhaustive]
 pub enum RestoreError {
     /// The state was saved by a version of the format that this one does not read.
-    #[error("state of version {found}: this unit reads version {readable}")]
+    #[error("state of version {found}: this unit reads versions 1 to {readable}")]
     Version {
         /// The version found.
         found: u32,
-        /// The version that can be read.
+        /// The newest version that can be read.
         readable: u32,
     },
     /// The configuration differs from that of the saved unit.

@@ -8,8 +8,12 @@ use crate::RestoreError;
 use crate::engine::PendingWork;
 use crate::register_page::SavedRegisters;
 
-/// The version of the state format that this crate writes and reads.
-pub const STATE_VERSION: u32 = 1;
+/// The version of the state format that this crate writes.
+///
+/// Versions 1 up to this one are read: a later version only adds fields, and a field that an older state lacks is as it is
+/// after power-on. The format that the VMM keeps the state in has to name its fields, as JSON and CBOR do. A state of a newer
+/// version is refused, since what it adds would be lost.
+pub const STATE_VERSION: u32 = 2;
 
 /// The state of a unit: registers, what they latched, pending work, devices and the ledger; no cache and no guest memory.
 ///

@@ -434,7 +434,7 @@ impl RemappingUnit {
 
 /// Whether a state is of a unit with this configuration.
 fn check(config: &UnitConfig, state: &UnitState) -> Result<(), RestoreError> {
-    if state.version != STATE_VERSION {
+    if !(1..=STATE_VERSION).contains(&state.version) {
         return Err(RestoreError::Version { found: state.version, readable: STATE_VERSION });
     }
     let caps = &config.capabilities;
