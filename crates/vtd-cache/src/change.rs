@@ -18,6 +18,8 @@ pub struct Change {
     pub(crate) rid_pasid: Option<Pasid>,
     /// For an unbind that follows a failure: that failure.
     pub(crate) after: Option<Failure>,
+    /// The slot is bound anew after a restore: what was mapped then is mapped again.
+    pub(crate) restores: bool,
 }
 
 /// What the host is asked to do.

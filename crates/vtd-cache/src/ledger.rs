@@ -1,29 +1,43 @@
 //! The ledger: what the host holds, slot by slot.
 
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 
 use vtd_spec::planted::is_planted;
-use vtd_spec::{Pasid, Slot, SourceId};
+use vtd_spec::{Binding, Pasid, Slot, SourceId};
 
+use crate::shadow::{Fill, Shadow};
+use crate::shadow_walk::Space;
 use crate::{
-    Call, Change, DeviceKey, Failure, FailureKind, Held, Outcome, PasidMap, SavedSlot, SlotState,
+    Call, Change, DeviceKey, Failure, FailureKind, Held, Outcome, PasidMap, SavedSlot, ShadowRange,
+    SlotState,
 };
 
-/// How many PASID slots may have state. Slot Rid of each device is not counted.
+/// How many PASID slots may have state, where slot Rid of each device is not counted, and how many ranges may be mapped for
+/// shadowed second-stage tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quotas {
     /// Of one device.
     pub per_device: u32,
     /// Of the unit.
     pub per_unit: u32,
+    /// Mapped ranges of one device.
+    pub mappings_per_device: u32,
+    /// Mapped ranges of the unit.
+    pub mappings_per_unit: u32,
 }
 
 impl Default for Quotas {
-    /// 4,096 a device and 65,536 in all.
+    /// 4,096 slots a device and 65,536 in all; 65,535 ranges a device, which is what Linux's VFIO allows by default, and 262,144
+    /// in all.
     fn default() -> Self {
-        Self { per_device: 4_096, per_unit: 65_536 }
+        Self {
+            per_device: 4_096,
+            per_unit: 65_536,
+            mappings_per_device: 65_535,
+            mappings_per_unit: 262_144,
+        }
     }
 }
 
@@ -36,8 +50,10 @@ pub struct LedgerCounts {
     pub failed: usize,
     /// Slots that hold what they should not.
     pub contradicting: usize,
-    /// How often a binding was not made because a quota was used up.
+    /// How often a binding or a mapping was not made because a quota was used up.
     pub over_quota: u64,
+    /// Ranges that the host maps for shadowed second-stage tables.
+    pub mapped: usize,
 }
 
 /// What the host holds for every host-backed device, and which calls failed.
@@ -54,6 +70,14 @@ pub struct Ledger {
     freed: u64,
     /// The device whose binding was last refused for want of space.
     refused: Option<DeviceKey>,
+    /// How many slots have a shadow.
+    pub(crate) shadows: usize,
+    /// Slots whose shadow is to be compared with all of its table.
+    pub(crate) unfilled: BTreeSet<(DeviceKey, Slot)>,
+    /// Grows whenever the host refuses a mapping.
+    pub(crate) refused_mappings: u64,
+    /// Grows whenever a mapping goes.
+    freed_mappings: u64,
 }
 
 /// The slots of one device.
@@ -67,6 +91,15 @@ pub(crate) struct DeviceBindings {
     quota: u32,
     /// The value of `freed` when a binding of this device was last refused for want of space.
     starved: Option<u64>,
+    /// What the host maps for the slots that hold a second-stage table.
+    pub(crate) shadows: BTreeMap<Slot, Shadow>,
+    /// What was mapped when the unit was saved, for slots that are to be bound anew.
+    lost: BTreeMap<Slot, Vec<ShadowRange>>,
+    /// The host unmaps only what it has mapped as a whole, so each leaf is mapped by itself.
+    pub(crate) maps_whole_leaves: bool,
+    mapped: usize,
+    /// As `starved`, for mappings and `freed_mappings`.
+    starved_of_mappings: Option<u64>,
 }
 
 impl DeviceBindings {
@@ -89,6 +122,10 @@ impl Ledger {
             counts: LedgerCounts::default(),
             freed: 0,
             refused: None,
+            shadows: 0,
+            unfilled: BTreeSet::new(),
+            refused_mappings: 0,
+            freed_mappings: 0,
         }
     }
 
@@ -103,8 +140,21 @@ impl Ledger {
                 pasids: PasidMap::default(),
                 quota: self.quotas.per_device.min(host_pasids),
                 starved: None,
+                shadows: BTreeMap::new(),
+                lost: BTreeMap::new(),
+                maps_whole_leaves: false,
+                mapped: 0,
+                starved_of_mappings: None,
             },
         );
+    }
+
+    /// Has each leaf of a shadowed table mapped by itself, for a host that unmaps only what it has mapped as a whole. To be said
+    /// before anything is held.
+    pub fn map_whole_leaves(&mut self, device: DeviceKey) {
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.maps_whole_leaves = true;
+        }
     }
 
     /// Forgets a device. Its slots should have been emptied before; what is still held is returned.
@@ -114,6 +164,7 @@ impl Ledger {
         let slots: Vec<_> = self.slots(device).map(|(slot, _)| slot).collect();
         for slot in slots {
             self.set(device, slot, None);
+            self.drop_shadow(device, slot);
         }
         self.devices.remove(&device);
         left
@@ -170,30 +221,43 @@ impl Ledger {
     /// Whether a binding of this device waits for space.
     #[must_use]
     pub fn is_starved(&self, device: DeviceKey) -> bool {
-        self.devices.get(&device).is_some_and(|device| device.starved.is_some())
+        self.devices
+            .get(&device)
+            .is_some_and(|device| device.starved.is_some() || device.starved_of_mappings.is_some())
     }
 
     /// Enters that a binding of this device waits for space, as a saved unit has it: it is tried as soon as there is some.
     pub fn starve(&mut self, device: DeviceKey) {
         // What had come free before the save counts, so this moment lies before all others.
         self.freed = self.freed.max(1);
+        self.freed_mappings = self.freed_mappings.max(1);
         if let Some(device) = self.devices.get_mut(&device) {
             device.starved = Some(0);
+            device.starved_of_mappings = Some(0);
         }
     }
 
     /// A device that was refused a binding for want of space, if some has come free since: reconcile it again.
     pub fn take_starved(&mut self) -> Option<DeviceKey> {
-        if self.pasids >= self.quotas.per_unit {
-            return None;
-        }
-        let freed = self.freed;
-        let (key, device) = self.devices.iter_mut().find(|(_, device)| {
-            device.starved.is_some_and(|since| since < freed)
-                && device.pasids.len() < device.quota as usize
-        })?;
-        device.starved = None;
-        Some(*key)
+        let (freed, freed_mappings) = (self.freed, self.freed_mappings);
+        let slots = self.pasids < self.quotas.per_unit;
+        let mappings = self.counts.mapped < self.quotas.mappings_per_unit as usize;
+        let own_mappings = self.quotas.mappings_per_device as usize;
+        self.devices.iter_mut().find_map(|(key, device)| {
+            let slot = slots
+                && device.starved.is_some_and(|since| since < freed)
+                && device.pasids.len() < device.quota as usize;
+            let mapping = mappings
+                && device.starved_of_mappings.is_some_and(|since| since < freed_mappings)
+                && device.mapped < own_mappings;
+            if slot {
+                device.starved = None;
+            }
+            if mapping {
+                device.starved_of_mappings = None;
+            }
+            (slot || mapping).then_some(*key)
+        })
     }
 
     /// Enters what came of a change. A failed replace yields the unbind that must follow it.
@@ -235,6 +299,9 @@ impl Ledger {
         let state = (held.is_some() || failure.is_some() || is_planted(19))
             .then(|| SlotState { held, failure: failure.map(Box::new) });
         self.set(change.device, change.slot, state);
+        if outcome == Outcome::Done {
+            self.renew_shadow(change);
+        }
         // What the host still holds was bound under the RID_PASID of then.
         let kept = held.is_some() && outcome != Outcome::Done;
         if change.slot == Slot::Rid
@@ -244,6 +311,116 @@ impl Ledger {
             device.rid_pasid = change.rid_pasid;
         }
         follow_up
+    }
+
+    /// A slot has been given something else to hold, or nothing: a host begins without any mapping.
+    fn renew_shadow(&mut self, change: &Change) {
+        let (key, slot) = (change.device, change.slot);
+        self.drop_shadow(key, slot);
+        let lost = self.devices.get_mut(&key).and_then(|device| device.lost.remove(&slot));
+        if let Some(Binding::SecondStage(_)) = change.binding() {
+            let fill = match lost {
+                Some(lost) if change.restores => Fill::Lost(lost),
+                _ => Fill::Wanted,
+            };
+            self.enter_shadow(key, slot, Shadow::new(fill));
+            self.unfilled.insert((key, slot));
+        }
+    }
+
+    fn enter_shadow(&mut self, key: DeviceKey, slot: Slot, shadow: Shadow) {
+        let Some(device) = self.devices.get_mut(&key) else { return };
+        device.mapped += shadow.len();
+        self.counts.mapped += shadow.len();
+        device.shadows.insert(slot, shadow);
+        self.shadows += 1;
+    }
+
+    fn drop_shadow(&mut self, key: DeviceKey, slot: Slot) {
+        self.unfilled.remove(&(key, slot));
+        let Some(device) = self.devices.get_mut(&key) else { return };
+        if let Some(shadow) = device.shadows.remove(&slot) {
+            device.mapped -= shadow.len();
+            self.counts.mapped -= shadow.len();
+            self.shadows -= 1;
+            self.freed_mappings += 1;
+        }
+    }
+
+    pub(crate) fn shadow(&self, key: DeviceKey, slot: Slot) -> Option<&Shadow> {
+        self.devices.get(&key)?.shadows.get(&slot)
+    }
+
+    pub(crate) fn shadow_mut(&mut self, key: DeviceKey, slot: Slot) -> Option<&mut Shadow> {
+        self.devices.get_mut(&key)?.shadows.get_mut(&slot)
+    }
+
+    /// Counts the ranges of a shadow anew.
+    pub(crate) fn count_mappings(&mut self, key: DeviceKey, before: usize, after: usize) {
+        let Some(device) = self.devices.get_mut(&key) else { return };
+        device.mapped = device.mapped + after - before;
+        self.counts.mapped = self.counts.mapped + after - before;
+        self.freed_mappings += u64::from(after < before);
+    }
+
+    /// Whether one more range may be mapped for a device.
+    pub(crate) fn has_space_to_map(&self, key: DeviceKey) -> Space {
+        let own = self.devices.get(&key).map_or(0, |device| device.mapped);
+        let left = own < self.quotas.mappings_per_device as usize
+            && self.counts.mapped < self.quotas.mappings_per_unit as usize;
+        if left { Space::Left } else { Space::Used }
+    }
+
+    pub(crate) fn refuse_mapping_for_space(&mut self, key: DeviceKey) {
+        self.counts.over_quota += 1;
+        self.refused = Some(key);
+        let freed = self.freed_mappings;
+        if let Some(device) = self.devices.get_mut(&key) {
+            device.starved_of_mappings = Some(freed);
+        }
+    }
+
+    /// What the host maps for a slot, for a save, and whether that follows the table.
+    #[must_use]
+    pub fn save_shadow(&self, device: DeviceKey, slot: Slot) -> Option<(Vec<ShadowRange>, bool)> {
+        let Some(shadow) = self.shadow(device, slot) else {
+            // The slot is not bound anew yet.
+            let lost = self.devices.get(&device)?.lost.get(&slot)?;
+            return Some((lost.iter().rev().copied().collect(), false));
+        };
+        let lost = match &shadow.fill {
+            Fill::Lost(lost) => lost.as_slice(),
+            Fill::Complete | Fill::Wanted | Fill::Refused => &[],
+        };
+        let mut ranges: Vec<_> = shadow.ranges().chain(lost).copied().collect();
+        ranges.sort_unstable_by_key(|range| range.first);
+        Some((ranges, shadow.fill == Fill::Complete))
+    }
+
+    /// Enters what the host still maps for a slot that [`adopt`](Self::adopt) has entered. Where it does not follow the table,
+    /// the next reconciliation of the slot makes it.
+    pub fn adopt_shadow(
+        &mut self,
+        device: DeviceKey,
+        slot: Slot,
+        ranges: &[ShadowRange],
+        complete: bool,
+    ) {
+        let mut shadow = Shadow::new(if complete { Fill::Complete } else { Fill::Refused });
+        for range in ranges {
+            shadow.insert(*range);
+        }
+        self.drop_shadow(device, slot);
+        self.enter_shadow(device, slot, shadow);
+    }
+
+    /// Enters what was mapped for a slot that [`mourn`](Self::mourn) has entered: it is mapped again once the slot is bound.
+    pub fn mourn_shadow(&mut self, device: DeviceKey, slot: Slot, mut ranges: Vec<ShadowRange>) {
+        // Mapped from the last to the first.
+        ranges.reverse();
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.lost.insert(slot, ranges);
+        }
     }
 
     /// The unbind that must follow when the host did not carry out a stage-1 invalidation of a slot: its caches cannot be
@@ -259,7 +436,8 @@ impl Ledger {
         let state = SlotState { held: Some(held), failure: Some(Box::new(failure)) };
         self.set(device, slot, Some(state));
         let rid_pasid = self.devices.get(&device)?.rid_pasid;
-        Some(Change { device, slot, call: Call::Unbind, rid_pasid, after: Some(failure) })
+        let call = Call::Unbind;
+        Some(Change { device, slot, call, rid_pasid, after: Some(failure), restores: false })
     }
 
     /// The slots of a device, for a save: Rid first, then PASIDs in order.

@@ -5,6 +5,7 @@ use core::ops::Bound;
 use vtd_spec::planted::is_planted;
 use vtd_spec::{Binding, DomainId, Slot};
 
+use crate::shadow::Fill;
 use crate::wanted::{CandidateStep, Desired, DeviceWanted, WantedRange};
 use crate::{Call, Change, DeviceKey, FailureKind, Held, Ledger, Scope, SlotState, Wanted};
 
@@ -279,13 +280,21 @@ impl Ledger {
                     self.refuse_for_space(key);
                     return Compared::Refused;
                 }
-                return Compared::Call(Change { device: key, slot, call, rid_pasid, after: None });
+                let after = None;
+                let change = Change { device: key, slot, call, rid_pasid, after, restores: false };
+                return Compared::Call(change);
             }
             Verdict::Agree => {}
             Verdict::Forget => self.set(key, slot, None),
             Verdict::Note(held) => {
                 self.set(key, slot, Some(SlotState { held: Some(held), failure: None }));
             }
+        }
+        // What a host refused to map, or a quota left out, is tried again.
+        if let Some(shadow) = self.shadow(key, slot)
+            && shadow.fill == Fill::Refused
+        {
+            self.unfilled.insert((key, slot));
         }
         if slot == Slot::Rid
             && let Some(device) = self.devices.get_mut(&key)
@@ -309,7 +318,8 @@ impl Ledger {
         };
         let bind = |slot, held| {
             let call = Call::Bind(held);
-            Change { device: key, slot, call, rid_pasid: device.rid_pasid, after: None }
+            let rid_pasid = device.rid_pasid;
+            Change { device: key, slot, call, rid_pasid, after: None, restores: true }
         };
         if matches!(cursor.place, Place::Handover | Place::Rid) {
             cursor.place = Place::Pasids(0);

@@ -53,8 +53,9 @@ impl Desired {
             Entry::Present(entry) => match entry.translation {
                 Translation::FirstStage(stage) => Some(Binding::FirstStage(stage)),
                 Translation::PassThrough => Some(Binding::PassThrough),
-                // No host takes a second-stage table as it is.
-                Translation::SecondStage(_) | Translation::Nested(..) => None,
+                Translation::SecondStage(stage) => Some(Binding::shadow(stage)),
+                // A shadow has no place for a first-stage table above it.
+                Translation::Nested(..) => None,
             },
             Entry::NotPresent { .. } | Entry::Malformed(_) => None,
         };
@@ -80,8 +81,10 @@ impl<'m> Wanted<'m> {
                 DeviceWanted::fixed(entry.map_or(Desired::NOTHING, |entry| Desired {
                     binding: match entry.translation {
                         LegacyTranslation::PassThrough { .. } => Some(Binding::PassThrough),
-                        LegacyTranslation::SecondStage(_)
-                        | LegacyTranslation::SecondStageWithDeviceTlb(_) => None,
+                        LegacyTranslation::SecondStage(stage)
+                        | LegacyTranslation::SecondStageWithDeviceTlb(stage) => {
+                            Some(Binding::shadow(stage))
+                        }
                     },
                     domain: Some(entry.domain),
                 }))

@@ -88,7 +88,7 @@ pub enum EntryKind {
     FirstStage(bool),
     /// Pass-through.
     PassThrough,
-    /// Second-stage, which no host takes.
+    /// Second-stage, which this host does not take.
     SecondStage,
     /// First-stage with a reserved bit set.
     Malformed,
@@ -450,7 +450,10 @@ impl Machine {
         let mut budget = 7;
         let tables = Tables { memory: &self.memory, caps: &self.caps, root: Gpa(ROOT) };
         let wanted = if translation { Wanted::Scalable(tables) } else { Wanted::PassThrough };
-        self.ledger.next_change(cursor, &wanted, &|_, _, _| true, &mut budget)
+        // A host that does not shadow.
+        let takes =
+            |_: DeviceKey, _: Slot, binding: &Binding| !matches!(binding, Binding::SecondStage(_));
+        self.ledger.next_change(cursor, &wanted, &takes, &mut budget)
     }
 }
 

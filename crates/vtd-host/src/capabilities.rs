@@ -31,9 +31,12 @@ pub struct HostCapabilities {
     /// How many PASIDs of the device may be bound at once, besides requests without PASID; 0 where it is without PASIDs. 2^20
     /// is no limit.
     pub pasids: u32,
-    /// [`HostIommu::map`](crate::HostIommu::map) and [`unmap`](crate::HostIommu::unmap), for second-stage tables that are
-    /// shadowed.
+    /// Second-stage tables, of every number of levels, shadowed by [`HostIommu::map`](crate::HostIommu::map) and
+    /// [`unmap`](crate::HostIommu::unmap).
     pub shadowing: bool,
+    /// [`HostIommu::unmap`](crate::HostIommu::unmap) may cut what one call has mapped. VFIO and iommufd cannot: for them each leaf
+    /// of a guest's table is mapped by a call of its own.
+    pub unmap_cuts: bool,
     /// [`HostIommu::allocate_pasid`](crate::HostIommu::allocate_pasid) and [`free_pasid`](crate::HostIommu::free_pasid).
     pub pasid_allocation: bool,
 }
@@ -51,6 +54,7 @@ impl HostCapabilities {
             extended_accessed: false,
             pasids: 0,
             shadowing: false,
+            unmap_cuts: false,
             pasid_allocation: false,
         }
     }
@@ -67,6 +71,7 @@ impl HostCapabilities {
             extended_accessed: true,
             pasids: Pasid::END,
             shadowing: true,
+            unmap_cuts: true,
             pasid_allocation: true,
         }
     }
@@ -80,6 +85,7 @@ impl HostCapabilities {
         };
         let binding_fits = match binding {
             Binding::PassThrough => self.pass_through,
+            Binding::SecondStage(_) => self.shadowing,
             Binding::FirstStage(stage) => {
                 let levels = match stage.levels {
                     FirstStageLevels::Four => self.first_stage_four,

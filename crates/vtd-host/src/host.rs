@@ -48,6 +48,7 @@ use crate::{
 /// | attach of guest memory | `IOAS_ALLOC`, map, and `HWPT_ALLOC` with `NEST_PARENT` on it: the parent |
 /// | `FirstStage` | `HWPT_ALLOC` on the parent, data type `VTD_S1`: flags SRE 1, EAFE 2, WPE 4; `pgtbl_addr`; `addr_width` 48 or 57 |
 /// | `PassThrough` | the parent itself |
+/// | `SecondStage` | an IOAS of the slot's own, empty: `map` and `unmap` are `IOAS_MAP` and `IOAS_UNMAP` of the memory behind the guest's pages |
 /// | `bind`, `replace` | attach the device (or the device and PASID) to it; a second attach replaces, and the old page table is freed |
 /// | `unbind` | detach |
 /// | `invalidate` | `HWPT_INVALIDATE` with an array of `VTD_S1` entries; `entry_num` comes back as the number handled |
@@ -101,21 +102,28 @@ pub trait HostIommu: Send + Sync {
         batch: &[StageOneInvalidation],
     ) -> Result<(), InvalidateError>;
 
-    /// Shows a slot a piece of guest memory, where the host shadows second-stage tables
-    /// ([`HostCapabilities::shadowing`]). None of its pages is mapped yet.
+    /// Shows a slot that holds a `SecondStage` binding a piece of guest memory, where the host shadows second-stage tables
+    /// ([`HostCapabilities::shadowing`]). None of its pages is mapped yet. Such a binding begins with nothing mapped, and a
+    /// replace or an unbind of it unmaps everything; the place of the guest's table is of no use to the host.
+    ///
+    /// Where a page has no memory behind it, nothing is mapped there and the call succeeds: a guest may map what it likes.
     ///
     /// # Errors
-    /// Nothing is mapped. Without an implementation of its own every host says [`NotSupported`](HostErrorKind::NotSupported).
+    /// Nothing is mapped. [`NotBound`](HostErrorKind::NotBound); [`Refused`](HostErrorKind::Refused) where a page is mapped
+    /// already, an address is not 4 KiB aligned or the slot holds another kind of binding;
+    /// [`NoSpace`](HostErrorKind::NoSpace). Without an implementation of its own every host says
+    /// [`NotSupported`](HostErrorKind::NotSupported).
     fn map(&self, device: HostDevice, slot: Slot, mapping: &Mapping) -> Result<(), HostError> {
         let _ = (device, slot, mapping);
         Err(HostErrorKind::NotSupported.into())
     }
 
     /// Hides `pages` pages of 4 KiB from `first` upwards, 4 KiB aligned, that [`map`](Self::map) has shown; where nothing is
-    /// mapped, nothing happens. When it returns no request reaches them.
+    /// mapped, nothing happens. When it returns no request reaches them. The range covers what one call has mapped as a whole or
+    /// not at all, unless the host [can cut it](HostCapabilities::unmap_cuts).
     ///
     /// # Errors
-    /// Some of the pages may still be reached. Without an implementation of its own every host says
+    /// Some of the pages may still be reached; the unit then removes the binding. Without an implementation of its own every host says
     /// [`NotSupported`](HostErrorKind::NotSupported).
     fn unmap(
         &self,

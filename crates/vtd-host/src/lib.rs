@@ -7,6 +7,8 @@ extern crate alloc;
 extern crate std;
 
 #[cfg(feature = "std")]
+mod address_space;
+#[cfg(feature = "std")]
 mod call;
 mod capabilities;
 pub mod conformance;

@@ -25,3 +25,36 @@ pub enum Permission {
     /// Read and write.
     ReadWrite,
 }
+
+impl Mapping {
+    /// One past its last input page, in pages of 4 KiB.
+    #[must_use]
+    pub const fn end_page(&self) -> u64 {
+        (self.iova.0 >> 12).saturating_add(self.pages)
+    }
+}
+
+impl Permission {
+    /// What a second-stage entry with these two bits grants; `None` where it grants nothing.
+    #[must_use]
+    pub const fn new(read: bool, write: bool) -> Option<Self> {
+        match (read, write) {
+            (true, true) => Some(Self::ReadWrite),
+            (true, false) => Some(Self::Read),
+            (false, true) => Some(Self::Write),
+            (false, false) => None,
+        }
+    }
+
+    /// Whether reads are granted.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Read | Self::ReadWrite)
+    }
+
+    /// Whether writes are granted.
+    #[must_use]
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::ReadWrite)
+    }
+}

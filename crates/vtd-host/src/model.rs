@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
-use vtd_spec::{Binding, Slot};
+use vtd_spec::{Binding, Gpa, Iova, Slot};
 
+use crate::address_space::AddressSpace;
 use crate::{
-    HostCapabilities, HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError,
-    StageOneInvalidation,
+    HostCapabilities, HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError, Mapping,
+    Permission, StageOneInvalidation,
 };
 
 /// A host without hardware: it keeps what a real one would hold, refuses every illegal call, and can be asked what it holds.
 ///
 /// For tests of a unit, whose bindings it shows, and as the simplest thing that passes [`conformance`](crate::conformance).
-/// Devices are added and removed by name; a device that was added holds nothing. It shadows nothing and allocates no PASIDs.
+/// Devices are added and removed by name; a device that was added holds nothing. It allocates no PASIDs.
 #[derive(Debug)]
 pub struct ModelHost {
     capabilities: HostCapabilities,
@@ -25,6 +26,8 @@ pub struct ModelHost {
 struct State {
     devices: BTreeMap<HostDevice, HostCapabilities>,
     bindings: BTreeMap<(HostDevice, Slot), Binding>,
+    /// Of the slots that hold a shadowed second-stage table and have something mapped.
+    spaces: BTreeMap<(HostDevice, Slot), AddressSpace>,
     counts: CallCounts,
 }
 
@@ -40,6 +43,10 @@ pub struct CallCounts {
     pub unbind: u64,
     /// Calls of [`HostIommu::invalidate`].
     pub invalidate: u64,
+    /// Calls of [`HostIommu::map`].
+    pub map: u64,
+    /// Calls of [`HostIommu::unmap`].
+    pub unmap: u64,
     /// How many of all these calls were refused.
     pub refused: u64,
     /// Entries of invalidation batches that were done.
@@ -66,9 +73,8 @@ impl ModelHost {
 
     /// Adds a device with capabilities of its own; one that is there stays as it is.
     pub fn add_device_with(&self, device: HostDevice, capabilities: HostCapabilities) {
-        // The model does neither, whatever it was told.
-        let capabilities =
-            HostCapabilities { shadowing: false, pasid_allocation: false, ..capabilities };
+        // The model has none to give, whatever it was told.
+        let capabilities = HostCapabilities { pasid_allocation: false, ..capabilities };
         self.state().devices.entry(device).or_insert(capabilities);
     }
 
@@ -76,6 +82,7 @@ impl ModelHost {
     pub fn remove_device(&self, device: HostDevice) -> bool {
         let mut state = self.state();
         state.bindings.retain(|(holder, _), _| *holder != device);
+        state.spaces.retain(|(holder, _), _| *holder != device);
         state.devices.remove(&device).is_some()
     }
 
@@ -90,6 +97,24 @@ impl ModelHost {
     pub fn bindings(&self) -> Vec<(HostDevice, Slot, Binding)> {
         let state = self.state();
         state.bindings.iter().map(|((device, slot), binding)| (*device, *slot, *binding)).collect()
+    }
+
+    /// What is mapped for a slot, in the order of input addresses.
+    #[must_use]
+    pub fn mappings(&self, device: HostDevice, slot: Slot) -> Vec<Mapping> {
+        let state = self.state();
+        state.spaces.get(&(device, slot)).map(AddressSpace::mappings).unwrap_or_default()
+    }
+
+    /// Where an address leads that is mapped for a slot, and what is granted there.
+    #[must_use]
+    pub fn translate(
+        &self,
+        device: HostDevice,
+        slot: Slot,
+        iova: Iova,
+    ) -> Option<(Gpa, Permission)> {
+        self.state().spaces.get(&(device, slot))?.translate(iova)
     }
 
     /// How often the host was called so far.
@@ -127,6 +152,9 @@ impl State {
         }
         match binding {
             Binding::FirstStage(stage) if stage.table != stage.table.page() => {
+                Err(HostErrorKind::Refused)
+            }
+            Binding::SecondStage(stage) if stage.table != stage.table.page() => {
                 Err(HostErrorKind::Refused)
             }
             _ => Ok(()),
@@ -171,14 +199,51 @@ impl State {
     ) -> Result<(), HostErrorKind> {
         self.held(device, slot)?;
         self.fits(device, slot, binding)?;
+        self.spaces.remove(&(device, slot));
         self.bindings.insert((device, slot), *binding);
         Ok(())
     }
 
     fn unbind(&mut self, device: HostDevice, slot: Slot) -> Result<(), HostErrorKind> {
         self.held(device, slot)?;
+        self.spaces.remove(&(device, slot));
         self.bindings.remove(&(device, slot));
         Ok(())
+    }
+
+    /// The mappings of a slot that holds a second-stage table.
+    fn space(
+        &mut self,
+        device: HostDevice,
+        slot: Slot,
+    ) -> Result<&mut AddressSpace, HostErrorKind> {
+        if !self.device(device)?.shadowing {
+            return Err(HostErrorKind::NotSupported);
+        }
+        match self.held(device, slot)? {
+            Binding::SecondStage(_) => Ok(self.spaces.entry((device, slot)).or_default()),
+            _ => Err(HostErrorKind::Refused),
+        }
+    }
+
+    fn map(
+        &mut self,
+        device: HostDevice,
+        slot: Slot,
+        mapping: &Mapping,
+    ) -> Result<(), HostErrorKind> {
+        self.space(device, slot)?.map(mapping)
+    }
+
+    fn unmap(
+        &mut self,
+        device: HostDevice,
+        slot: Slot,
+        first: Iova,
+        pages: u64,
+    ) -> Result<(), HostErrorKind> {
+        let cuts = self.device(device)?.unmap_cuts;
+        self.space(device, slot)?.unmap(first, pages, cuts)
     }
 
     /// How many entries are done before the first that is not, and why it is not.
@@ -250,5 +315,27 @@ impl HostIommu for ModelHost {
         let answer = state.invalidate(device, slot, batch);
         state.counts.answered(&answer);
         answer.map_err(|(handled, kind)| InvalidateError { handled, error: kind.into() })
+    }
+
+    fn map(&self, device: HostDevice, slot: Slot, mapping: &Mapping) -> Result<(), HostError> {
+        let mut state = self.state();
+        state.counts.map += 1;
+        let answer = state.map(device, slot, mapping);
+        state.counts.answered(&answer);
+        Ok(answer?)
+    }
+
+    fn unmap(
+        &self,
+        device: HostDevice,
+        slot: Slot,
+        first: Iova,
+        pages: u64,
+    ) -> Result<(), HostError> {
+        let mut state = self.state();
+        state.counts.unmap += 1;
+        let answer = state.unmap(device, slot, first, pages);
+        state.counts.answered(&answer);
+        Ok(answer?)
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use vtd_host::conformance::{self, Failure, Fixture, Report};
 use vtd_host::{
     FailingHost, HostCapabilities, HostDevice, HostError, HostErrorKind, HostIommu,
-    InvalidateError, ModelHost, StageOneInvalidation,
+    InvalidateError, Mapping, ModelHost, StageOneInvalidation,
 };
-use vtd_spec::{Binding, Pasid, Slot};
+use vtd_spec::{Binding, Iova, Pasid, Slot};
 
 const DEVICE: HostDevice = HostDevice(1);
 const OTHER: HostDevice = HostDevice(2);
@@ -33,6 +33,14 @@ fn four_levels_only() -> HostCapabilities {
     capabilities
 }
 
+/// The checks of a host that shadows.
+const MAPPINGS: [&str; 4] = [
+    "mappings_need_a_second_stage_binding",
+    "pages_are_mapped_once",
+    "unmapped_pages_can_be_mapped_again",
+    "a_new_binding_begins_with_nothing_mapped",
+];
+
 #[test]
 fn the_model_passes_whatever_it_can_hold() {
     let mut without_pasids = HostCapabilities::everything();
@@ -45,14 +53,14 @@ fn the_model_passes_whatever_it_can_hold() {
     let table: [(HostCapabilities, usize, &[&str]); 5] = [
         (
             HostCapabilities::everything(),
-            17,
+            21,
             &["unsupported_bindings_are_refused_and_bind_nothing", "pasids_are_limited"],
         ),
-        (four_levels_only(), 19, &[]),
-        (one_pasid, 18, &["unsupported_bindings_are_refused_and_bind_nothing"]),
+        (four_levels_only(), 19, &MAPPINGS),
+        (one_pasid, 22, &["unsupported_bindings_are_refused_and_bind_nothing"]),
         (
             without_pasids,
-            16,
+            20,
             &["slots_are_independent", "rid_and_pasid_zero_are_two_slots", "pasids_are_limited"],
         ),
         (
@@ -65,6 +73,10 @@ fn the_model_passes_whatever_it_can_hold() {
                 "pasids_are_limited",
                 "empty_batch_is_done",
                 "invalidations_are_done_in_order",
+                MAPPINGS[0],
+                MAPPINGS[1],
+                MAPPINGS[2],
+                MAPPINGS[3],
             ],
         ),
     ];
@@ -128,6 +140,10 @@ enum Flaw {
     FailedBindHolds,
     FailedReplaceRemoves,
     IgnoresTheLimit,
+    MapsWithoutABinding,
+    MapsTwice,
+    UnmapKeeps,
+    KeepsMappings,
     InvalidatesNothing,
     RefusesEmptyBatch,
     SaysNothingHandled,
@@ -222,6 +238,9 @@ impl HostIommu for Broken {
         {
             return Err(HostErrorKind::Refused.into());
         }
+        if self.flaw == Flaw::KeepsMappings && self.host.binding(device, slot) == Some(*binding) {
+            return Ok(());
+        }
         let answer = self.host.replace(device, slot, &self.smuggled(binding));
         let unbound = matches!(&answer, Err(error) if error.kind == HostErrorKind::NotBound);
         match self.flaw {
@@ -278,6 +297,31 @@ impl HostIommu for Broken {
         }
     }
 
+    fn map(&self, device: HostDevice, slot: Slot, mapping: &Mapping) -> Result<(), HostError> {
+        let (device, slot) = self.place(device, slot);
+        match (self.flaw, self.host.map(device, slot, mapping)) {
+            (Flaw::MapsWithoutABinding, Err(error)) if error.kind == HostErrorKind::NotBound => {
+                Ok(())
+            }
+            (Flaw::MapsTwice, Err(error)) if error.kind == HostErrorKind::Refused => Ok(()),
+            (_, answer) => answer,
+        }
+    }
+
+    fn unmap(
+        &self,
+        device: HostDevice,
+        slot: Slot,
+        first: Iova,
+        pages: u64,
+    ) -> Result<(), HostError> {
+        let (device, slot) = self.place(device, slot);
+        match self.flaw {
+            Flaw::UnmapKeeps => self.host.unmap(device, slot, first, 0),
+            _ => self.host.unmap(device, slot, first, pages),
+        }
+    }
+
     fn allocate_pasid(&self) -> Result<Pasid, HostError> {
         match self.flaw {
             Flaw::AllocatesPasids => Ok(Pasid::ZERO),
@@ -323,6 +367,10 @@ fn every_flaw_is_caught_by_the_check_for_it() {
         (Flaw::SaysOneMoreHandled, everything, "invalidations_are_done_in_order"),
         (Flaw::GoesOnAfterAFailure, everything, "invalidations_are_done_in_order"),
         (Flaw::InvalidationRemoves, everything, "invalidations_are_done_in_order"),
+        (Flaw::MapsWithoutABinding, everything, MAPPINGS[0]),
+        (Flaw::MapsTwice, everything, MAPPINGS[0]),
+        (Flaw::UnmapKeeps, everything, MAPPINGS[2]),
+        (Flaw::KeepsMappings, everything, MAPPINGS[3]),
         (Flaw::AllocatesPasids, everything, "what_the_capabilities_lack_is_not_supported"),
     ];
     for (flaw, capabilities, expected) in table {

@@ -136,7 +136,8 @@ fn what_comes_later_is_passed_on_and_fails_too() {
             host.free_pasid(Pasid::ZERO).unwrap_err().kind,
         ]
     };
-    assert_eq!(all(), [HostErrorKind::NotSupported; 4]);
+    let [unsupported, unbound] = [HostErrorKind::NotSupported, HostErrorKind::NotBound];
+    assert_eq!(all(), [unbound, unbound, unsupported, unsupported]);
     host.fail_calls(|_| true);
     assert_eq!(all(), [HostErrorKind::Other; 4]);
 }

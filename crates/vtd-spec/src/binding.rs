@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::table::SecondStage;
 use crate::{Gpa, Pasid};
 
 /// One place of a host-backed device that can be bound.
@@ -74,12 +75,24 @@ pub enum Binding {
     PassThrough,
     /// Requests are translated by the guest's first-stage table.
     FirstStage(FirstStage),
+    /// Requests are translated by mappings that shadow the guest's second-stage table. Of the table only its place and levels
+    /// count: a shadow sets no accessed and dirty bits.
+    SecondStage(SecondStage),
+}
+
+impl Binding {
+    /// The binding that shadows a second-stage table.
+    #[must_use]
+    pub const fn shadow(stage: SecondStage) -> Self {
+        Self::SecondStage(SecondStage { accessed_dirty: false, ..stage })
+    }
 }
 
 impl fmt::Display for Binding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PassThrough => f.write_str("pt 0"),
+            Self::SecondStage(stage) => write!(f, "ss{} {:x}", stage.levels.count(), stage.table),
             Self::FirstStage(stage) => {
                 write!(f, "fs{} {:x}", stage.levels.count(), stage.table)?;
                 let flags = [

@@ -11,6 +11,7 @@ mod pasid;
 mod pasid_range;
 mod root_table;
 mod second_stage;
+mod second_stage_range;
 mod translate;
 
 pub use access::{Access, Granted, TableUpdates};
@@ -24,4 +25,5 @@ pub use pasid::{
 pub use pasid_range::{PasidRange, RangeStep};
 pub use root_table::RootTable;
 pub use second_stage::{SecondStageCodes, walk_second_stage};
+pub use second_stage_range::{LeafStep, SecondStageLeaf, SecondStageRange};
 pub use translate::{Translated, translate, translate_legacy};

@@ -48,6 +48,10 @@ pub enum HostOperation {
     Unbind,
     /// To drop cached stage-1 translations.
     Invalidate,
+    /// To map pages of a shadowed second-stage table.
+    Map,
+    /// To unmap pages.
+    Unmap,
 }
 
 /// Called when there is an effect to take or work left for [`RemappingUnit::step`](crate::RemappingUnit::step).

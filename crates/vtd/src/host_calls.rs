@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use vtd_cache::{Call, Change};
+use vtd_cache::{Call, Change, MappingCall, MappingChange, ShadowRange};
 use vtd_host::{
-    HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError, StageOneInvalidation,
+    HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError, Mapping, Permission,
+    StageOneInvalidation,
 };
-use vtd_spec::Slot;
+use vtd_spec::{Iova, Slot};
 
 use crate::device::Device;
 use crate::shared::{Shared, count};
@@ -19,6 +20,8 @@ pub(crate) enum HostRequest {
     Change(Change),
     /// Stage-1 invalidations of a binding.
     Invalidate(InvalidateRequest),
+    /// A change of what is mapped for a shadowed second-stage table.
+    Mapping(MappingChange),
 }
 
 /// A batch of stage-1 invalidations for one slot.
@@ -44,6 +47,7 @@ impl HostRequest {
         match self {
             Self::Change(change) => change.device,
             Self::Invalidate(request) => request.device,
+            Self::Mapping(change) => change.device,
         }
     }
 
@@ -51,6 +55,7 @@ impl HostRequest {
         match self {
             Self::Change(change) => change.slot,
             Self::Invalidate(request) => request.slot,
+            Self::Mapping(change) => change.slot,
         }
     }
 
@@ -62,6 +67,10 @@ impl HostRequest {
                 Call::Unbind => HostOperation::Unbind,
             },
             Self::Invalidate(_) => HostOperation::Invalidate,
+            Self::Mapping(change) => match change.call {
+                MappingCall::Map(_) => HostOperation::Map,
+                MappingCall::Unmap { .. } => HostOperation::Unmap,
+            },
         }
     }
 }
@@ -90,6 +99,16 @@ fn ask(host: &Arc<dyn HostIommu>, device: HostDevice, request: &HostRequest) -> 
             Call::Replace(held) => host.replace(device, change.slot, &held.binding),
             Call::Unbind => host.unbind(device, change.slot),
         },
+        HostRequest::Mapping(change) => match change.call {
+            MappingCall::Map(range) => match mapping(&range) {
+                Some(mapping) => host.map(device, change.slot, &mapping),
+                // A range that grants nothing is never mapped.
+                None => Ok(()),
+            },
+            MappingCall::Unmap { first, pages } => {
+                host.unmap(device, change.slot, Iova(first << 12), pages)
+            }
+        },
         HostRequest::Invalidate(request) => {
             return match host.invalidate(device, request.slot, &request.batch) {
                 Ok(()) => HostAnswer { handled: request.batch.len(), error: None },
@@ -100,6 +119,11 @@ fn ask(host: &Arc<dyn HostIommu>, device: HostDevice, request: &HostRequest) -> 
         }
     };
     HostAnswer { handled: 0, error: result.err() }
+}
+
+fn mapping(range: &ShadowRange) -> Option<Mapping> {
+    let permission = Permission::new(range.read, range.write)?;
+    Some(Mapping { iova: range.iova(), gpa: range.address, pages: range.pages, permission })
 }
 
 fn view<'a>(device: &Device, request: &'a HostRequest, done: bool) -> HostCallView<'a> {
@@ -113,6 +137,16 @@ fn view<'a>(device: &Device, request: &'a HostRequest, done: bool) -> HostCallVi
                 Call::Unbind => HostCallView::Unbind { source_id, slot, done },
             }
         }
+        HostRequest::Mapping(MappingChange { slot, call, .. }) => match *call {
+            MappingCall::Map(range) => HostCallView::Map { source_id, slot: *slot, range, done },
+            MappingCall::Unmap { first, pages } => HostCallView::Unmap {
+                source_id,
+                slot: *slot,
+                first: Iova(first << 12),
+                pages,
+                done,
+            },
+        },
         HostRequest::Invalidate(request) => {
             HostCallView::Invalidate { source_id, slot: request.slot, batch: &request.batch, done }
         }

@@ -37,7 +37,8 @@ pub use unit::{HostFault, RemappingUnit, RestoreOnto};
 pub use worker::{Worker, WorkerWake};
 
 pub use vtd_cache::{
-    CacheCounts, Capacities, Failure, FailureKind, Held, LedgerCounts, Quotas, SlotState,
+    CacheCounts, Capacities, Failure, FailureKind, Held, LedgerCounts, Quotas, ShadowRange,
+    SlotState,
 };
 pub use vtd_host as host;
 pub use vtd_memory as memory;

@@ -1,9 +1,9 @@
 //! Someone who looks on: a recorder, a replay, a person.
 
-use vtd_cache::Held;
+use vtd_cache::{Held, ShadowRange};
 use vtd_host::StageOneInvalidation;
 use vtd_spec::descriptor::{Descriptor, Wait};
-use vtd_spec::{FaultRecord, Slot, SourceId};
+use vtd_spec::{FaultRecord, Iova, Slot, SourceId};
 
 use crate::{Fault, InterruptMessage};
 
@@ -72,6 +72,30 @@ pub enum HostCallView<'a> {
         /// What is to be dropped.
         batch: &'a [StageOneInvalidation],
         /// Whether the host did all of it.
+        done: bool,
+    },
+    /// Pages of a shadowed second-stage table are mapped.
+    Map {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// What is to be mapped.
+        range: ShadowRange,
+        /// Whether the host did it.
+        done: bool,
+    },
+    /// Pages are unmapped.
+    Unmap {
+        /// Whose slot.
+        source_id: SourceId,
+        /// Which slot.
+        slot: Slot,
+        /// The first page, 4 KiB aligned.
+        first: Iova,
+        /// How many pages of 4 KiB.
+        pages: u64,
+        /// Whether the host did it.
         done: bool,
     },
 }

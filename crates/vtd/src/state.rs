@@ -1,7 +1,8 @@
 //! The state of a unit, to be saved and restored. Everything is kept in raw integers: the format outlives our types.
 
 use serde::{Deserialize, Serialize};
-use vtd_cache::{Failure, FailureKind, Held, SavedSlot};
+use vtd_cache::{Failure, FailureKind, Held, SavedSlot, ShadowRange};
+use vtd_spec::table::{SecondStage, SecondStageLevels};
 use vtd_spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot};
 
 use crate::RestoreError;
@@ -46,24 +47,39 @@ pub(crate) struct SavedDevice {
 }
 
 /// One slot of the ledger.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SlotRecord {
     /// None for slot Rid.
     pasid: Option<u32>,
     rid_pasid: Option<u32>,
     held: Option<BindingRecord>,
     failure: Option<FailureRecord>,
+    /// What is mapped, for a shadowed second-stage table. Since version 2.
+    #[serde(default)]
+    shadow: Option<ShadowRecord>,
+}
+
+/// What the host maps for a slot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct ShadowRecord {
+    /// It follows the guest's table.
+    complete: bool,
+    /// First input page, pages, guest address, and what is granted: bit 0 reads, bit 1 writes.
+    ranges: Vec<[u64; 4]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct BindingRecord {
-    /// The first-stage table; none for pass-through.
+    /// The table; none for pass-through.
     table: Option<u64>,
     levels: u8,
     supervisor: bool,
     write_protect: bool,
     extended_accessed: bool,
     domain: u16,
+    /// The table is a second-stage one. Since version 2.
+    #[serde(default)]
+    second_stage: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,7 +116,52 @@ impl From<&SavedSlot> for SlotRecord {
                     .map_or(0, |(_, n)| n),
                 errno: failure.errno,
             }),
+            shadow: None,
         }
+    }
+}
+
+impl SlotRecord {
+    pub(crate) fn with_shadow(self, shadow: Option<(Vec<ShadowRange>, bool)>) -> Self {
+        let record = |range: &ShadowRange| {
+            let granted = u64::from(range.read) | u64::from(range.write) << 1;
+            [range.first, range.pages, range.address.0, granted]
+        };
+        let shadow = shadow.map(|(ranges, complete)| ShadowRecord {
+            complete,
+            ranges: ranges.iter().map(record).collect(),
+        });
+        Self { shadow, ..self }
+    }
+
+    /// What is mapped for the slot, and whether it follows the guest's table.
+    pub(crate) fn shadow(&self) -> Result<Option<(Vec<ShadowRange>, bool)>, RestoreError> {
+        let Some(shadow) = &self.shadow else { return Ok(None) };
+        let attempted = self.failure.and_then(|failure| failure.attempted);
+        if !self.held.or(attempted).is_some_and(|held| held.second_stage) {
+            let why = "mappings of a slot that holds no second-stage table";
+            return Err(RestoreError::Field { field: "shadow", why });
+        }
+        let mut ranges = Vec::new();
+        let mut reached = 0;
+        for &[first, pages, address, granted] in &shadow.ranges {
+            let end = first.checked_add(pages).filter(|end| *end <= 1 << 45);
+            let memory_end = pages.checked_mul(0x1000).and_then(|bytes| address.checked_add(bytes));
+            let fits = memory_end.is_some_and(|end| end <= 1 << 52) && address & 0xfff == 0;
+            let Some(end) = end.filter(|_| fits && pages != 0 && first >= reached) else {
+                let why =
+                    "a range that is empty, out of order, unaligned or beyond the address space";
+                return Err(RestoreError::Field { field: "ranges", why });
+            };
+            if !(1..=3).contains(&granted) {
+                let why = "neither reads nor writes";
+                return Err(RestoreError::Field { field: "ranges", why });
+            }
+            reached = end;
+            let (read, write) = (granted & 1 == 1, granted >> 1 & 1 == 1);
+            ranges.push(ShadowRange { first, pages, address: Gpa(address), read, write });
+        }
+        Ok(Some((ranges, shadow.complete)))
     }
 }
 
@@ -134,6 +195,16 @@ impl From<Held> for BindingRecord {
                 write_protect: stage.write_protect,
                 extended_accessed: stage.extended_accessed,
                 domain,
+                second_stage: false,
+            },
+            Binding::SecondStage(stage) => Self {
+                table: Some(stage.table.0),
+                levels: stage.levels.count(),
+                supervisor: false,
+                write_protect: false,
+                extended_accessed: false,
+                domain,
+                second_stage: true,
             },
             _ => Self {
                 table: None,
@@ -142,6 +213,7 @@ impl From<Held> for BindingRecord {
                 write_protect: false,
                 extended_accessed: false,
                 domain,
+                second_stage: false,
             },
         }
     }
@@ -155,7 +227,21 @@ impl TryFrom<BindingRecord> for Held {
             let why = "not 4 KiB aligned, or above 52 bits";
             return Err(RestoreError::Field { field: "table", why });
         }
+        let second_stage = |levels| {
+            let levels = match levels {
+                3 => Some(SecondStageLevels::Three),
+                4 => Some(SecondStageLevels::Four),
+                5 => Some(SecondStageLevels::Five),
+                _ => None,
+            };
+            levels.ok_or(RestoreError::Field { field: "levels", why: "none of 3, 4 and 5" })
+        };
         let binding = match (record.table, record.levels) {
+            (Some(table), levels) if record.second_stage => {
+                let levels = second_stage(levels)?;
+                let stage = SecondStage { table: Gpa(table), levels, accessed_dirty: false };
+                Binding::SecondStage(stage)
+            }
             (None, _) => Binding::PassThrough,
             (Some(table), levels @ (4 | 5)) => Binding::FirstStage(FirstStage {
                 table: Gpa(table),

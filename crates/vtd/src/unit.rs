@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vtd_cache::{DeviceKey, Ledger, SavedSlot};
 use vtd_host::HostCapabilities;
 use vtd_spec::{AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId};
 use vtd_walk::{Access, Fault, RootTable};
@@ -166,6 +167,9 @@ impl RemappingUnit {
             let device = device.ok_or(AttachError::TooManyDevices(source_id))?;
             if let Some(host) = host {
                 engine.ledger.add_device(device.id.key(), source_id, host.pasids);
+                if !host.unmap_cuts {
+                    engine.ledger.map_whole_leaves(device.id.key());
+                }
                 engine.reconcile_device(device.id);
                 self.shared.want_wake();
             }
@@ -327,7 +331,7 @@ impl RemappingUnit {
             },
             releasing: device.is_released(),
             starved: engine.ledger.is_starved(device.id.key()),
-            slots: engine.ledger.save(device.id.key()).iter().map(SlotRecord::from).collect(),
+            slots: save_slots(&engine.ledger, device.id.key()),
         });
         Ok(UnitState {
             version: STATE_VERSION,
@@ -409,12 +413,11 @@ impl RemappingUnit {
             let device = devices.enter(DeviceId(saved.handle), source_id, attachment, host);
             if let Some(host) = host {
                 engine.ledger.add_device(device.id.key(), source_id, host.pasids);
-                for slot in &saved.slots {
-                    let slot = slot.try_into()?;
-                    match onto {
-                        RestoreOnto::SameHost => engine.ledger.adopt(device.id.key(), &slot),
-                        RestoreOnto::FreshHost => engine.ledger.mourn(device.id.key(), &slot),
-                    }
+                if !host.unmap_cuts {
+                    engine.ledger.map_whole_leaves(device.id.key());
+                }
+                for record in &saved.slots {
+                    restore_slot(&mut engine.ledger, device.id.key(), record, onto)?;
                 }
             }
             if saved.starved {
@@ -430,6 +433,40 @@ impl RemappingUnit {
         self.shared.devices_mut().continue_handles(state.next_handle);
         Ok(())
     }
+}
+
+fn save_slots(ledger: &Ledger, device: DeviceKey) -> Vec<SlotRecord> {
+    let slots = ledger.save(device);
+    let save = |slot: &SavedSlot| {
+        let shadow = ledger.save_shadow(device, slot.slot);
+        SlotRecord::from(slot).with_shadow(shadow)
+    };
+    slots.iter().map(save).collect()
+}
+
+fn restore_slot(
+    ledger: &mut Ledger,
+    device: DeviceKey,
+    record: &SlotRecord,
+    onto: RestoreOnto,
+) -> Result<(), RestoreError> {
+    let slot: SavedSlot = record.try_into()?;
+    let shadow = record.shadow()?;
+    match onto {
+        RestoreOnto::SameHost => {
+            ledger.adopt(device, &slot);
+            if let Some((ranges, complete)) = shadow {
+                ledger.adopt_shadow(device, slot.slot, &ranges, complete);
+            }
+        }
+        RestoreOnto::FreshHost => {
+            ledger.mourn(device, &slot);
+            if let Some((ranges, _)) = shadow {
+                ledger.mourn_shadow(device, slot.slot, ranges);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether a state is of a unit with this configuration.

@@ -163,7 +163,7 @@ fn random_accesses_over_random_memory() {
             Arc::clone(&memory) as _,
         );
         config.host = Some(Arc::clone(&machine) as _);
-        config.quotas = Quotas { per_device: 50, per_unit: 120 };
+        config.quotas = Quotas { per_device: 50, per_unit: 120, ..Quotas::default() };
         config.capacities = Capacities { contexts: 4, pasids: 8, translations: 16 };
         let unit = RemappingUnit::new(config);
         let mut numbers = Numbers(seed + 100);

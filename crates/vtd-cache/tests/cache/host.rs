@@ -139,7 +139,7 @@ impl Host {
         scope: &Scope,
         wanted: &Wanted<'_>,
     ) -> Vec<Log> {
-        self.run_in_steps(ledger, scope, wanted, 1_000_000, &|_, _, _| true)
+        self.run_in_steps(ledger, scope, wanted, 1_000_000, &takes)
     }
 
     /// Fails calls whose text, with device and slot before it, begins so.
@@ -153,6 +153,11 @@ impl Host {
             beginnings.contains(&name)
         }));
     }
+}
+
+/// A host that does not shadow second-stage tables.
+pub(crate) fn takes(_: DeviceKey, _: Slot, binding: &Binding) -> bool {
+    !matches!(binding, Binding::SecondStage(_))
 }
 
 /// A log in short: `0 - bind pt 0`.

@@ -23,8 +23,10 @@ fn beyond_the_quota_nothing_is_bound_stored_or_called() {
             (0..2).for_each(|device| fill(&guest, device, 5));
             // Rid counts in no quota.
             guest.entry(0, 0, (0x101, 1, 0));
-            let (mut ledger, mut host) =
-                (ledger_with(2, Quotas { per_device, per_unit }), Host::default());
+            let (mut ledger, mut host) = (
+                ledger_with(2, Quotas { per_device, per_unit, ..Quotas::default() }),
+                Host::default(),
+            );
             let calls = host.run_in_steps(
                 &mut ledger,
                 &Scope::everything(),
@@ -61,8 +63,10 @@ fn the_hosts_own_number_of_pasids_is_a_quota_too() {
 fn what_is_held_is_kept_right_when_there_is_no_space() {
     let guest = Guest::new();
     fill(&guest, 0, 5);
-    let (mut ledger, mut host) =
-        (ledger_with(1, Quotas { per_device: 3, per_unit: 9 }), Host::default());
+    let (mut ledger, mut host) = (
+        ledger_with(1, Quotas { per_device: 3, per_unit: 9, ..Quotas::default() }),
+        Host::default(),
+    );
     host.run(&mut ledger, &pasids(2..6, None), &guest.wanted());
     assert_eq!(host.held.keys().map(|(_, slot)| *slot).collect::<Vec<_>>(), [2, 3, 4].map(pasid));
     // PASID 1 finds no space; behind it one is replaced, one unbound, and that makes room.
@@ -82,8 +86,10 @@ fn what_is_held_is_kept_right_when_there_is_no_space() {
 fn what_became_rid_pasid_goes_even_behind_a_pasid_that_found_no_space() {
     let guest = Guest::new();
     fill(&guest, 0, 3);
-    let (mut ledger, mut host) =
-        (ledger_with(1, Quotas { per_device: 2, per_unit: 9 }), Host::default());
+    let (mut ledger, mut host) = (
+        ledger_with(1, Quotas { per_device: 2, per_unit: 9, ..Quotas::default() }),
+        Host::default(),
+    );
     host.run(&mut ledger, &pasids(2..4, None), &guest.wanted());
     // The unbind that makes way for Rid fails; PASID 1 finds no space; PASID 3 is still to go.
     guest.context(0, 0, 3);
@@ -97,8 +103,10 @@ fn what_became_rid_pasid_goes_even_behind_a_pasid_that_found_no_space() {
 fn a_starved_device_is_named_once_space_is_free() {
     let guest = Guest::new();
     (0..2).for_each(|device| fill(&guest, device, 3));
-    let (mut ledger, mut host) =
-        (ledger_with(2, Quotas { per_device: 9, per_unit: 3 }), Host::default());
+    let (mut ledger, mut host) = (
+        ledger_with(2, Quotas { per_device: 9, per_unit: 3, ..Quotas::default() }),
+        Host::default(),
+    );
     host.run(&mut ledger, &Scope::everything(), &guest.wanted());
     assert_eq!((ledger.slots(DeviceKey(0)).count(), ledger.slots(DeviceKey(1)).count()), (3, 0));
     assert_eq!(ledger.take_starved(), None);
@@ -121,8 +129,10 @@ fn a_starved_device_is_named_once_space_is_free() {
 fn a_failed_bind_takes_space_until_it_is_forgotten() {
     let guest = Guest::new();
     fill(&guest, 0, 2);
-    let (mut ledger, mut host) =
-        (ledger_with(1, Quotas { per_device: 1, per_unit: 9 }), Host::default());
+    let (mut ledger, mut host) = (
+        ledger_with(1, Quotas { per_device: 1, per_unit: 9, ..Quotas::default() }),
+        Host::default(),
+    );
     host.fail(&["bind"]);
     host.run(&mut ledger, &Scope::everything(), &guest.wanted());
     assert_eq!((ledger.counts().failed, ledger.counts().over_quota), (1, 1));
@@ -144,7 +154,8 @@ fn known_failure_19_one_table_aliased_for_every_pasid_of_256_devices_stays_bound
     for index in 0..64 {
         guest.write(&[(0x20_0000 + index * 64, 0x101), (0x20_0008 + index * 64, 1)]);
     }
-    let mut ledger = ledger_with(0, Quotas { per_device: 128, per_unit: 4_096 });
+    let mut ledger =
+        ledger_with(0, Quotas { per_device: 128, per_unit: 4_096, ..Quotas::default() });
     for device in 0..256 {
         ledger.add_device(DeviceKey(device), SourceId(u16::try_from(device).unwrap()), 1 << 20);
     }

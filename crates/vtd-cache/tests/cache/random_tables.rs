@@ -7,7 +7,7 @@ use vtd_memory::{GuestMemory, SparseMemory};
 use vtd_spec::{Binding, DomainId, Gpa, Pasid, Slot};
 
 use crate::guest::{Guest, Numbers};
-use crate::host::{Fails, Host, RID, first_stage, ledger, pasid};
+use crate::host::{Fails, Host, RID, first_stage, ledger, pasid, takes};
 
 const DEVICES: u32 = 3;
 /// PASIDs that the tables may have: the ends of groups, aliases of each other, and past the end of the directory.
@@ -199,8 +199,7 @@ fn a_reconciliation_makes_its_scope_what_the_tables_say_and_nothing_else() {
             }
 
             let size = numbers.of(&[1, 2, 3, 7, 64, 100_000]);
-            let calls =
-                host.run_in_steps(&mut ledger, &scope, &guest.wanted(), size, &|_, _, _| true);
+            let calls = host.run_in_steps(&mut ledger, &scope, &guest.wanted(), size, &takes);
             steps += 1;
             changes += calls.len();
             for (device, slot, _) in &calls {
@@ -229,7 +228,7 @@ fn a_reconciliation_makes_its_scope_what_the_tables_say_and_nothing_else() {
                 }
                 // Nor is there anything left to do.
                 assert!(
-                    host.run_in_steps(&mut ledger, &scope, &guest.wanted(), size, &|_, _, _| true)
+                    host.run_in_steps(&mut ledger, &scope, &guest.wanted(), size, &takes)
                         .is_empty()
                 );
             }

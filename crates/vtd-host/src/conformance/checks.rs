@@ -4,7 +4,7 @@ use alloc::format;
 
 use vtd_spec::{Iova, Pasid, Slot};
 
-use super::trial::{Stop, Trial, must_refuse};
+use super::trial::{Stop, Trial, must, must_refuse};
 use crate::{HostErrorKind, Mapping, Permission, StageOneInvalidation, StageOneRange};
 
 /// A check and the name by which a report knows it.
@@ -39,6 +39,10 @@ pub(super) const CHECKS: &[Check] = checks![
     empty_batch_is_done,
     invalidations_are_done_in_order,
     what_the_capabilities_lack_is_not_supported,
+    mappings_need_a_second_stage_binding,
+    pages_are_mapped_once,
+    unmapped_pages_can_be_mapped_again,
+    a_new_binding_begins_with_nothing_mapped,
 ];
 
 fn bind_and_unbind(trial: &Trial) -> Result<(), Stop> {
@@ -351,4 +355,85 @@ fn what_the_capabilities_lack_is_not_supported(trial: &Trial) -> Result<(), Stop
 
 fn must_be(found: HostErrorKind, expected: HostErrorKind) -> Result<(), Stop> {
     must_refuse("the invalidation", Err::<(), _>(found.into()), expected)
+}
+
+/// `pages` pages of the fixture's memory, which has two.
+fn mapping(trial: &Trial, page: u64, pages: u64) -> Mapping {
+    let [table, other_table] = trial.fixture.tables;
+    let gpa = if table < other_table { table } else { other_table };
+    Mapping { iova: Iova(page << 12), gpa, pages, permission: Permission::ReadWrite }
+}
+
+fn mappings_need_a_second_stage_binding(trial: &Trial) -> Result<(), Stop> {
+    let (host, device) = (trial.host(), trial.device());
+    trial.second_stage()?;
+    for slot in trial.slots() {
+        let one = mapping(trial, 16, 1);
+        must_refuse("map", host.map(device, slot, &one), HostErrorKind::NotBound)?;
+        let unmap = host.unmap(device, slot, Iova(0x1_0000), 1);
+        must_refuse("unmap", unmap, HostErrorKind::NotBound)?;
+        if let Ok(other) = trial.first_stage() {
+            trial.binds(device, slot, &other)?;
+            must_refuse("map", host.map(device, slot, &one), HostErrorKind::Refused)?;
+            trial.unbinds(device, slot)?;
+        }
+    }
+    Ok(())
+}
+
+fn pages_are_mapped_once(trial: &Trial) -> Result<(), Stop> {
+    let (host, device) = (trial.host(), trial.device());
+    let binding = trial.second_stage()?;
+    for slot in trial.slots() {
+        trial.binds(device, slot, &binding)?;
+        must("map", host.map(device, slot, &mapping(trial, 16, 2)))?;
+        for (page, pages) in [(16, 2), (16, 1), (17, 1), (15, 2), (17, 2)] {
+            let again = host.map(device, slot, &mapping(trial, page, pages));
+            must_refuse("a second map", again, HostErrorKind::Refused)?;
+        }
+        for misaligned in [1, 0x800] {
+            let one = mapping(trial, 32, 1);
+            let iova = Mapping { iova: Iova(one.iova.0 | misaligned), ..one };
+            must_refuse("map", host.map(device, slot, &iova), HostErrorKind::Refused)?;
+        }
+        trial.unbinds(device, slot)?;
+    }
+    Ok(())
+}
+
+fn unmapped_pages_can_be_mapped_again(trial: &Trial) -> Result<(), Stop> {
+    let (host, device) = (trial.host(), trial.device());
+    let binding = trial.second_stage()?;
+    for slot in trial.slots() {
+        trial.binds(device, slot, &binding)?;
+        must("unmap of nothing", host.unmap(device, slot, Iova(0), 1 << 20))?;
+        for _ in 0..2 {
+            must("map", host.map(device, slot, &mapping(trial, 16, 1)))?;
+            must("map", host.map(device, slot, &mapping(trial, 18, 2)))?;
+            must("unmap of both", host.unmap(device, slot, Iova(0x1_0000), 4))?;
+        }
+        if trial.capabilities.unmap_cuts {
+            must("map", host.map(device, slot, &mapping(trial, 16, 2)))?;
+            must("unmap of a part", host.unmap(device, slot, Iova(0x1_1000), 1))?;
+            must("map of that part", host.map(device, slot, &mapping(trial, 17, 1)))?;
+        }
+        trial.unbinds(device, slot)?;
+    }
+    Ok(())
+}
+
+fn a_new_binding_begins_with_nothing_mapped(trial: &Trial) -> Result<(), Stop> {
+    let (host, device) = (trial.host(), trial.device());
+    let binding = trial.second_stage()?;
+    for slot in trial.slots() {
+        trial.binds(device, slot, &binding)?;
+        must("map", host.map(device, slot, &mapping(trial, 16, 1)))?;
+        must("replace", host.replace(device, slot, &binding))?;
+        must("map after a replace", host.map(device, slot, &mapping(trial, 16, 1)))?;
+        trial.unbinds(device, slot)?;
+        trial.binds(device, slot, &binding)?;
+        must("map after an unbind", host.map(device, slot, &mapping(trial, 16, 1)))?;
+        trial.unbinds(device, slot)?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use vtd_spec::table::{SecondStage, SecondStageLevels};
 use vtd_spec::{Binding, FirstStage, FirstStageLevels, Gpa, Slot};
 
 use super::Fixture;
@@ -70,7 +71,19 @@ impl Trial {
                 all.push(Binding::FirstStage(flags));
             }
         }
+        for table in self.fixture.tables {
+            let levels = SecondStageLevels::Four;
+            let stage = SecondStage { table, levels, accessed_dirty: false };
+            all.push(Binding::SecondStage(stage));
+        }
         all
+    }
+
+    /// A second-stage binding, where the host shadows.
+    pub(super) fn second_stage(&self) -> Result<Binding, Stop> {
+        let second = |binding: &Binding| matches!(binding, Binding::SecondStage(_));
+        let found = self.supported_bindings().into_iter().find(second);
+        found.ok_or(Stop::Skipped("the host does not shadow second-stage tables"))
     }
 
     pub(super) fn supported_bindings(&self) -> Vec<Binding> {

@@ -82,6 +82,7 @@ fn write_binding(f: &mut fmt::Formatter<'_>, binding: Binding, domain: DomainId)
     let stage = match binding {
         Binding::PassThrough => return write!(f, "pt 0 {domain}"),
         Binding::FirstStage(stage) => stage,
+        Binding::SecondStage(_) => return write!(f, "{binding} {domain}"),
         // The writer refuses what the format has no words for; a message shows it.
         other => return write!(f, "{other} {domain}"),
     };

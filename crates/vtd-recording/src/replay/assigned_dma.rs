@@ -5,7 +5,8 @@ use vtd::memory::GuestMemory;
 use vtd::spec::{Binding, Capabilities, FaultReason, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{Access, Granted, RootTable};
 use vtd_walk::{
-    FirstStageRules, TableUpdates, read_context, read_legacy_context, read_pasid, walk_first_stage,
+    FirstStageRules, TableUpdates, read_context, read_legacy_context, read_pasid, translate,
+    translate_legacy, walk_first_stage,
 };
 
 use super::host_state::host_device;
@@ -27,7 +28,49 @@ pub(super) fn answer(
             walk_first_stage(memory, caps, &rules, iova, access, TableUpdates::Made)
                 .map(|translated| (translated.address, translated.granted))
         }
+        Some(Binding::SecondStage(_)) => {
+            let found =
+                host.translate(host_device(source_id), slot, iova).filter(|(_, granted)| {
+                    if access.write { granted.writes() } else { granted.reads() }
+                });
+            match found {
+                Some((address, granted)) => {
+                    let (read, write) = (granted.reads(), granted.writes());
+                    Ok((address, Granted { read, write, execute: read }))
+                }
+                None => Err(unmapped(memory, caps, root, (source_id, pasid), (iova, access))),
+            }
+        }
         _ => Err(reason(memory, caps, root, source_id, pasid)),
+    }
+}
+
+/// Why nothing is mapped in a shadow: what the guest's table says of the access.
+fn unmapped(
+    memory: &dyn GuestMemory,
+    caps: &Capabilities,
+    root: Option<RootTable>,
+    (source_id, pasid): (SourceId, Option<Pasid>),
+    (iova, access): (Iova, Access),
+) -> FaultReason {
+    let updates = TableUpdates::Withheld;
+    let walked = match root {
+        Some(RootTable::Scalable(root)) => read_context(memory, caps, root, source_id)
+            .and_then(|context| {
+                read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))
+            })
+            .map(|found| translate(memory, caps, &found.entry, iova, access, updates)),
+        Some(RootTable::Legacy(root)) => read_legacy_context(memory, caps, root, source_id)
+            .map(|context| translate_legacy(memory, caps, &context, iova, access, updates)),
+        Some(RootTable::Abort | RootTable::Unusable) | None => {
+            return FaultReason::RootTablePointer;
+        }
+    };
+    match walked {
+        Err(fault) => fault.reason,
+        Ok(Err(reason)) => reason,
+        // The table grants it: the shadow does not follow, or the host refused the mapping.
+        Ok(Ok(_)) => FaultReason::SecondStageNotPresent,
     }
 }
 

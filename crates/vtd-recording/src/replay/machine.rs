@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use vtd::host::{FailingHost, ModelHost};
+use vtd::host::{FailingHost, HostCapabilities, ModelHost};
 use vtd::memory::SparseMemory;
 use vtd::spec::{Capabilities, CapabilityError, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{
@@ -38,6 +38,8 @@ pub(super) struct Machine {
     handles: BTreeMap<(SourceId, Option<Pasid>), DmaHandle>,
     /// Devices that are host-backed because the replay was asked for it.
     wished: BTreeSet<SourceId>,
+    /// The host of a device that the recording assigns shadows second-stage tables.
+    shadows: bool,
     /// Figures of the units before the last restore.
     earlier: CacheFigures,
 }
@@ -81,6 +83,7 @@ impl Machine {
             devices: BTreeMap::new(),
             handles: BTreeMap::new(),
             wished: BTreeSet::new(),
+            shadows: false,
             earlier: CacheFigures::default(),
         })
     }
@@ -132,9 +135,12 @@ impl Machine {
         self.wished.contains(&source_id)
     }
 
+    /// The host of such a device shadows second-stage tables, as VFIO and iommufd do: a mapping goes as a whole.
     pub(super) fn assign_by_wish(&mut self, source_id: SourceId) -> Result<(), String> {
         self.wished.insert(source_id);
-        self.make_host_backed(source_id)
+        let mut capabilities = HostCapabilities::everything();
+        capabilities.unmap_cuts = false;
+        self.make_host_backed(source_id, capabilities)
     }
 
     /// A device that was made host-backed by wish becomes so anew, so that its calls are those of the recording.
@@ -144,12 +150,20 @@ impl Machine {
         }
         self.detach(source_id);
         self.wished.remove(&source_id);
-        self.make_host_backed(source_id)
+        // Version 1 of the format has no lines for what a shadow takes.
+        let mut capabilities = HostCapabilities::everything();
+        capabilities.shadowing = self.shadows;
+        self.make_host_backed(source_id, capabilities)
     }
 
-    fn make_host_backed(&mut self, source_id: SourceId) -> Result<(), String> {
+    fn make_host_backed(
+        &mut self,
+        source_id: SourceId,
+        capabilities: HostCapabilities,
+    ) -> Result<(), String> {
         let device = host_device(source_id);
-        self.host.add_device(device);
+        self.host.remove_device(device);
+        self.host.add_device_with(device, capabilities);
         self.tap.host_state.assign(source_id);
         self.attach(source_id, Attachment::Assigned(device))
     }

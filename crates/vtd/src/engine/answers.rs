@@ -30,6 +30,11 @@ impl Engine {
                     if error.is_some() { Outcome::Failed { errno } } else { Outcome::Done };
                 self.ledger.settle(&change, outcome).map(HostRequest::Change)
             }
+            (HostRequest::Mapping(change), error) => {
+                let outcome =
+                    if error.is_some() { Outcome::Failed { errno } } else { Outcome::Done };
+                self.ledger.settle_mapping(&change, outcome).map(HostRequest::Change)
+            }
             (HostRequest::Invalidate(_), None) => None,
             (HostRequest::Invalidate(request), Some(_)) => {
                 self.after_failed_invalidation(&request, answer.handled, errno)

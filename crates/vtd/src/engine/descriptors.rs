@@ -1,7 +1,8 @@
 //! Invalidation descriptors: fetched in order, carried out one at a time.
 
 use vtd_cache::{
-    Capacities, DeviceKey, DeviceScope, Scope, SlotScope, StageOneScope, StageOneWalk,
+    Capacities, DeviceKey, DeviceScope, Scope, ShadowScope, ShadowWalk, SlotScope, StageOneScope,
+    StageOneWalk,
 };
 use vtd_host::{StageOneInvalidation, StageOneRange};
 use vtd_spec::descriptor::{
@@ -152,24 +153,29 @@ impl Engine {
     ) {
         let mut translator = shared.translator();
         let caches = &mut translator.caches;
-        let reached = match scope {
+        let (shadowed, reached) = match scope {
             IotlbScope::Global => {
                 caches.invalidate_translations();
-                Some(StageOneScope::All)
+                (ShadowScope::All, Some(StageOneScope::All))
             }
             IotlbScope::Domain(domain) => {
                 caches.invalidate_translation_domain(domain);
-                Some(StageOneScope::Domain(domain))
+                (ShadowScope::Domain(domain), Some(StageOneScope::Domain(domain)))
             }
             IotlbScope::Pages { domain, pages } => {
                 let range = pages.range();
                 caches.invalidate_domain_pages(domain, range.first(), range.last());
-                // By page it concerns second-stage tables, which the host does not hold.
-                None
+                // By page it concerns second-stage tables alone.
+                (ShadowScope::Pages(domain, range.first(), range.last()), None)
             }
         };
         drop(translator);
         match reached {
+            _ if self.ledger.has_shadows() => {
+                self.supersede(purpose);
+                let work = Work::Shadow(ShadowWalk::new(shadowed), reached);
+                self.tasks.push(Task { purpose, work });
+            }
             Some(scope) => self.begin_stage_one(scope, StageOneInvalidation::EVERYTHING, purpose),
             None => self.finish(shared, purpose),
         }

@@ -10,8 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use vtd_cache::{
-    DeviceKey, Ledger, Next, NextStageOne, Quotas, Reconciliation, Scope, Tables, Wanted,
+    DeviceKey, Ledger, Next, NextMapping, NextStageOne, Quotas, Reconciliation, Scope, ShadowScope,
+    ShadowWalk, StageOneWalk, Tables, Wanted,
 };
+use vtd_host::StageOneInvalidation;
 use vtd_spec::descriptor::Wait;
 use vtd_spec::{Binding, Slot};
 use vtd_walk::RootTable;
@@ -270,9 +272,26 @@ impl Engine {
                 match self.next_change(shared, cursor, *source, budget) {
                     Next::Change(change) => Worked::Call(HostRequest::Change(change)),
                     Next::More => Worked::More,
+                    // What has been bound with nothing mapped is filled before the task counts as done.
+                    Next::Done if self.ledger.has_unfilled() => {
+                        *work = Work::Shadow(ShadowWalk::new(ShadowScope::Unfilled), None);
+                        Worked::More
+                    }
                     Next::Done => Worked::Done,
                 }
             }
+            Work::Shadow(walk, then) => match self.next_mapping(shared, walk, budget) {
+                NextMapping::Call(change) => Worked::Call(HostRequest::Mapping(change)),
+                NextMapping::More => Worked::More,
+                NextMapping::Done => match then.take() {
+                    Some(scope) => {
+                        let everything = StageOneInvalidation::EVERYTHING;
+                        *work = Work::StageOne(StageOneWalk::new(scope), everything);
+                        Worked::More
+                    }
+                    None => Worked::Done,
+                },
+            },
             Work::StageOne(walk, invalidation) => match self.ledger.next_stage_one(walk, budget) {
                 NextStageOne::Slot(device, slot) => {
                     let batch = vec![*invalidation];
@@ -282,6 +301,28 @@ impl Engine {
                 NextStageOne::More => Worked::More,
                 NextStageOne::Done => Worked::Done,
             },
+        }
+    }
+
+    fn next_mapping(
+        &mut self,
+        shared: &Shared,
+        walk: &mut ShadowWalk,
+        budget: &mut u32,
+    ) -> NextMapping {
+        let caps = &shared.config.capabilities;
+        let mut next = NextMapping::More;
+        shared.config.memory.with_snapshot(&mut |memory| {
+            next = self.ledger.next_mapping(walk, memory, caps, budget);
+        });
+        self.tell_refused(shared);
+        next
+    }
+
+    /// Tells the VMM of a device that has used up its quota.
+    fn tell_refused(&mut self, shared: &Shared) {
+        if let Some(key) = self.ledger.take_refused() {
+            shared.push(Effect::OverQuota(DeviceId(key.0)));
         }
     }
 
@@ -330,9 +371,7 @@ impl Engine {
                 next
             }
         };
-        if let Some(key) = self.ledger.take_refused() {
-            shared.push(Effect::OverQuota(DeviceId(key.0)));
-        }
+        self.tell_refused(shared);
         next
     }
 

@@ -1,6 +1,6 @@
 //! What the engine has to do, and what becomes true when it is done.
 
-use vtd_cache::{Reconciliation, StageOneWalk};
+use vtd_cache::{Reconciliation, ShadowWalk, StageOneScope, StageOneWalk};
 use vtd_host::StageOneInvalidation;
 
 use crate::DeviceId;
@@ -19,6 +19,8 @@ pub(super) enum Work {
     Reconcile(Reconciliation, Source),
     /// Stage-1 invalidations of the bindings that a walk finds.
     StageOne(StageOneWalk, StageOneInvalidation),
+    /// Shadows are made equal to their tables; then, where a scope is given, stage-1 translations over it are dropped.
+    Shadow(ShadowWalk, Option<StageOneScope>),
 }
 
 /// Where the desired side of a reconciliation comes from.

@@ -18,7 +18,7 @@ fn quotas() {
         }
         let mut guest = Guest::made(guest::caps(), |config| {
             config.host = Some(Arc::clone(&model) as _);
-            config.quotas = Quotas { per_device, per_unit };
+            config.quotas = Quotas { per_device, per_unit, ..Quotas::default() };
         });
         guest.enable();
         guest.put_context(3, 0);
@@ -58,7 +58,7 @@ fn a_device_short_of_space_stays_so_through_a_save() {
         let mut config = None;
         let mut guest = Guest::made(guest::caps(), |made| {
             made.host = Some(Arc::clone(&model) as _);
-            made.quotas = Quotas { per_device: 4, per_unit: 100 };
+            made.quotas = Quotas { per_device: 4, per_unit: 100, ..Quotas::default() };
             config = Some(made.clone());
         });
         guest.enable();

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use vtd::host::{FailingHost, HostDevice, ModelHost};
+use vtd::host::{FailingHost, HostCapabilities, HostDevice, ModelHost};
 use vtd::{HostCallView, Observer};
 
 /// The calls of the host since they were last taken: `bind 00:03.0 1 fs4 100000 5`, with `!` before one that failed.
@@ -34,6 +34,18 @@ impl Observer for Calls {
                     .collect();
                 (format!("invalidate {source_id} {slot} {}", ranges.join(", ")), done)
             }
+            HostCallView::Map { source_id, slot, range, done } => {
+                let (first, pages, address) = (range.first, range.pages, range.address);
+                let granted = format!(
+                    "{}{}",
+                    if range.read { "r" } else { "" },
+                    if range.write { "w" } else { "" }
+                );
+                (format!("map {source_id} {slot} {first:x}+{pages:x} {address:x} {granted}"), done)
+            }
+            HostCallView::Unmap { source_id, slot, first, pages, done } => {
+                (format!("unmap {source_id} {slot} {:x}+{pages:x}", first.0 >> 12), done)
+            }
             other => panic!("{other:?}"),
         };
         self.0.lock().unwrap().push(format!("{}{text}", if *done { "" } else { "!" }));
@@ -42,9 +54,15 @@ impl Observer for Calls {
 
 pub(crate) type Host = Arc<FailingHost<ModelHost>>;
 
-/// A host with the devices 3 to 7 that can hold everything.
+/// A host with the devices 3 to 7 that can hold every binding but shadows of second-stage tables.
 pub(crate) fn host() -> Host {
-    let host = FailingHost::new(ModelHost::new());
+    let mut capabilities = HostCapabilities::everything();
+    capabilities.shadowing = false;
+    host_with(capabilities)
+}
+
+pub(crate) fn host_with(capabilities: HostCapabilities) -> Host {
+    let host = FailingHost::new(ModelHost::with_capabilities(capabilities));
     for device in 3..8 {
         host.inner().add_device(HostDevice(device));
     }

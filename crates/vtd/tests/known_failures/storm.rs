@@ -73,7 +73,7 @@ fn known_failure_18_no_descriptor_field_is_asserted_on() {
 fn known_failure_18_nothing_that_a_guest_does_ends_the_process() {
     for seed in 1..=12 {
         let mut numbers = Numbers(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        let quotas = Quotas { per_device: 8, per_unit: 12 };
+        let quotas = Quotas { per_device: 8, per_unit: 12, ..Quotas::default() };
         let ecap = if seed % 3 == 0 { ECAP } else { EVERYTHING };
         let guest = Guest::of(Shape { cap: CAP | FIVE_LEVELS, ecap, quotas, ..Shape::default() });
         let emulated = guest.emulated();
