@@ -221,18 +221,28 @@ impl Ledger {
     /// Whether a binding of this device waits for space.
     #[must_use]
     pub fn is_starved(&self, device: DeviceKey) -> bool {
-        self.devices
-            .get(&device)
-            .is_some_and(|device| device.starved.is_some() || device.starved_of_mappings.is_some())
+        self.devices.get(&device).is_some_and(|device| device.starved.is_some())
+    }
+
+    /// Whether a mapping of this device waits for space.
+    #[must_use]
+    pub fn is_starved_of_mappings(&self, device: DeviceKey) -> bool {
+        self.devices.get(&device).is_some_and(|device| device.starved_of_mappings.is_some())
     }
 
     /// Enters that a binding of this device waits for space, as a saved unit has it: it is tried as soon as there is some.
     pub fn starve(&mut self, device: DeviceKey) {
         // What had come free before the save counts, so this moment lies before all others.
         self.freed = self.freed.max(1);
-        self.freed_mappings = self.freed_mappings.max(1);
         if let Some(device) = self.devices.get_mut(&device) {
             device.starved = Some(0);
+        }
+    }
+
+    /// As [`starve`](Self::starve), for a mapping.
+    pub fn starve_of_mappings(&mut self, device: DeviceKey) {
+        self.freed_mappings = self.freed_mappings.max(1);
+        if let Some(device) = self.devices.get_mut(&device) {
             device.starved_of_mappings = Some(0);
         }
     }

@@ -44,6 +44,9 @@ pub(crate) struct SavedDevice {
     /// A binding was refused for want of space: the device is reconciled when there is some.
     pub(crate) starved: bool,
     pub(crate) slots: Vec<SlotRecord>,
+    /// As `starved`, for a mapping of a shadowed second-stage table. Since version 2.
+    #[serde(default)]
+    pub(crate) starved_of_mappings: bool,
 }
 
 /// One slot of the ledger.

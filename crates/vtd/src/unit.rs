@@ -332,6 +332,7 @@ impl RemappingUnit {
             releasing: device.is_released(),
             starved: engine.ledger.is_starved(device.id.key()),
             slots: save_slots(&engine.ledger, device.id.key()),
+            starved_of_mappings: engine.ledger.is_starved_of_mappings(device.id.key()),
         });
         Ok(UnitState {
             version: STATE_VERSION,
@@ -422,6 +423,9 @@ impl RemappingUnit {
             }
             if saved.starved {
                 engine.ledger.starve(device.id.key());
+            }
+            if saved.starved_of_mappings {
+                engine.ledger.starve_of_mappings(device.id.key());
             }
             if saved.releasing {
                 device.mark_released();
