@@ -1,5 +1,6 @@
 //! What the project does beyond cargo. `cargo xtask --help` says what there is.
 
+mod features;
 mod planted;
 
 use std::process::ExitCode;
@@ -22,11 +23,18 @@ enum Task {
         #[arg(long)]
         row: Option<u8>,
     },
+    /// Writes docs/features.md from the markers of the tests and vectors.
+    Features {
+        /// Writes nothing; fails if the page is not what the markers say, or if a marker is malformed.
+        #[arg(long)]
+        check: bool,
+    },
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Planted { row } => planted::run(row),
+        Task::Features { check } => features::run(check),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

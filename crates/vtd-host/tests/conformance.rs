@@ -41,6 +41,7 @@ const MAPPINGS: [&str; 4] = [
     "a_new_binding_begins_with_nothing_mapped",
 ];
 
+// feature: 7.conformance suite for host backends
 #[test]
 fn the_model_passes_whatever_it_can_hold() {
     let mut without_pasids = HostCapabilities::everything();
@@ -330,6 +331,7 @@ impl HostIommu for Broken {
     }
 }
 
+// feature: 7.conformance suite for host backends
 #[test]
 fn every_flaw_is_caught_by_the_check_for_it() {
     let everything = HostCapabilities::everything();

@@ -37,6 +37,7 @@ fn as_they_are() {
     every_vector_agrees(&Options::default());
 }
 
+// feature: 9.save and restore after any step
 #[test]
 fn saved_and_restored_after_every_input() {
     let mut options = Options::default();

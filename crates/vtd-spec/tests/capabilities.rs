@@ -6,6 +6,7 @@ use vtd_spec::{Capabilities, CapabilityError};
 const CAP: u64 = 0x81d2_008c_222f_0686;
 const ECAP: u64 = 0x0001_8998_0000_0f46;
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn fields() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;
@@ -32,6 +33,7 @@ fn fields() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn every_flag() -> Result<(), CapabilityError> {
     type Shown = fn(&Capabilities) -> bool;
@@ -102,6 +104,7 @@ fn every_domain_count() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 10.host address width
 #[test]
 fn host_address_width() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;
@@ -134,6 +137,7 @@ fn host_address_width() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn features_without_what_they_need() {
     // CAP, ECAP, the message.
@@ -158,6 +162,7 @@ fn features_without_what_they_need() {
     }
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn second_stage_widths() -> Result<(), CapabilityError> {
     for widths in 0..32_u8 {
@@ -177,6 +182,7 @@ fn second_stage_widths() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn pasid_sizes() {
     for pss in 0..32_u8 {
@@ -189,6 +195,7 @@ fn pasid_sizes() {
     }
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn register_places() {
     let at = |fro: u64, nfr: u64, iro: u64, vcs: u64| {
@@ -219,6 +226,7 @@ fn register_places() {
     }
 }
 
+// feature: 10.raw values, refused where they do not fit
 #[test]
 fn errors_are_readable() {
     let rows = [

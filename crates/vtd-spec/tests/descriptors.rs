@@ -50,6 +50,7 @@ const RESERVED: [(u64, u64, u64, u64, u64); 17] = [
     (0x09, 0, FULL, 0xfff0_0000_0000_01e0, 0xffff_ffff_ffff_f003),
 ];
 
+// feature: 3.reserved bits and granularities of descriptors
 #[test]
 fn every_reserved_bit() -> Result<(), CapabilityError> {
     for (qw0, qw1, ecap, reserved0, reserved1) in RESERVED {
@@ -89,6 +90,7 @@ fn check_reserved(raw: [u64; 4], wide: bool, caps: &Capabilities, expected: (u8,
     }
 }
 
+// feature: 3.all nine descriptor types, both widths
 #[test]
 fn narrow_descriptors_end_after_two_quadwords() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -101,6 +103,7 @@ fn narrow_descriptors_end_after_two_quadwords() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.all nine descriptor types, both widths
 #[test]
 fn every_type_number() -> Result<(), CapabilityError> {
     // IQEI of a descriptor with this type: 128 bits wide, 256 bits wide.
@@ -136,6 +139,7 @@ fn every_type_number() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.all nine descriptor types, both widths
 #[test]
 fn types_whose_capability_is_not_shown() -> Result<(), CapabilityError> {
     // First quadword, capability, IQEI without it: 128 bits wide, 256 bits wide.
@@ -160,6 +164,7 @@ fn types_whose_capability_is_not_shown() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.reserved bits and granularities of descriptors
 #[test]
 fn every_granularity() -> Result<(), CapabilityError> {
     // Type and the IQEI of granularities 0 to 3.
@@ -179,6 +184,7 @@ fn every_granularity() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.waits: status, interrupt, fence (type 5)
 #[test]
 fn waits_wait_for_something() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -189,6 +195,7 @@ fn waits_wait_for_something() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.PASID-based IOTLB (type 6)
 #[test]
 fn every_address_mask() -> Result<(), CapabilityError> {
     let address = 0xfedc_ba98_7654_3000_u64;
@@ -225,6 +232,7 @@ fn every_address_mask() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.device-TLB ranges
 #[test]
 fn every_device_tlb_range() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -337,6 +345,7 @@ fn every_index_mask() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 3.context cache (type 1)
 #[test]
 fn function_masks() {
     // Mask and which of the functions 0 to 7 are the same as function 1 of the device.
@@ -582,6 +591,7 @@ fn descriptors() -> Vec<([u64; 2], Descriptor, &'static str)> {
     ]
 }
 
+// feature: 3.all nine descriptor types, both widths
 #[test]
 fn raw_values() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -597,6 +607,7 @@ fn raw_values() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 4.format of page group responses
 #[test]
 fn response_codes_without_a_meaning_are_failures() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;

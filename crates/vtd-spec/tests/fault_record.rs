@@ -14,6 +14,7 @@ const PLAIN: FaultRecord = FaultRecord {
     address_type: AddressType::Untranslated,
 };
 
+// feature: 2.fault records
 #[test]
 fn raw_values() {
     let pasid = Some(Pasid::from_low_bits(0xa_bcde));
@@ -95,6 +96,7 @@ fn interrupt_faults_hold_an_index() {
     );
 }
 
+// feature: 2.fault records
 #[test]
 fn every_reason_comes_back() {
     for code in 0..=u8::MAX {

@@ -28,6 +28,7 @@ const PLAIN: InterruptRemappingEntry = InterruptRemappingEntry {
     delivery: REMAPPED,
 };
 
+// feature: 6.format of interrupt remapping entries
 #[test]
 fn raw_values() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP | PI, ECAP)?;
@@ -112,6 +113,7 @@ fn raw_values() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 6.format of interrupt remapping entries
 #[test]
 fn not_present_entries_keep_fpd() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;
@@ -122,6 +124,7 @@ fn not_present_entries_keep_fpd() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 6.format of interrupt remapping entries
 #[test]
 fn every_reserved_bit() -> Result<(), CapabilityError> {
     // CAP, EIME, well-formed first quadword, reserved bits of both quadwords.
@@ -165,6 +168,7 @@ fn every_reserved_bit() -> Result<(), CapabilityError> {
     Ok(())
 }
 
+// feature: 6.format of interrupt remapping entries
 #[test]
 fn sources() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;

@@ -355,6 +355,7 @@ fn protected_memory() {
     check32(ProtectedMemoryEnable::from_bits, ProtectedMemoryEnable::bits, 0x8000_0001, &rows);
 }
 
+// feature: 5.format of the virtual command registers
 #[test]
 fn virtual_commands() {
     let pasid = Pasid::new(0xa_bcde).unwrap();

@@ -29,6 +29,8 @@ fn outcome(answer: Result<u64, DmaError>) -> String {
     }
 }
 
+// feature: 1.requests with PASID (PASIDE, PDTS)
+// feature: 1.translation off
 #[test]
 fn modes() {
     // Abort mode needs ADMS.
@@ -84,6 +86,7 @@ fn modes() {
     }
 }
 
+// feature: 1.interrupt address range
 #[test]
 fn the_interrupt_range_in_a_request_with_pasid_is_an_address() {
     let mut guest = Guest::new();
@@ -103,6 +106,7 @@ fn the_interrupt_range_in_a_request_with_pasid_is_an_address() {
     }
 }
 
+// feature: 2.recording suppressed by FPD
 #[test]
 fn fpd_suppresses_the_record_alone() {
     // Where FPD is set, what is broken, the code, whether it is recorded.
@@ -144,6 +148,7 @@ fn fpd_suppresses_the_record_alone() {
     }
 }
 
+// feature: 1.requests without PASID (RID_PASID, RID_PRIV)
 #[test]
 fn rid_pasid_and_rid_priv() {
     // RPRIVS shown, and SRS so that privilege can be asked for.
@@ -182,6 +187,7 @@ fn rid_pasid_and_rid_priv() {
     assert_eq!(translate(&handle, 0x5000, Access::READ), Ok(0x5000));
 }
 
+// feature: 7.attach, release and retry
 #[test]
 fn handles_end_with_their_device() {
     let mut guest = Guest::new();
@@ -216,6 +222,7 @@ fn handles_end_with_their_device() {
     assert_eq!(translate(&handle, 0x5000, Access::READ), Err(DmaError::Released));
 }
 
+// feature: 1.transfers over many pages
 #[test]
 fn ranges_join_neighbours() {
     let mut guest = Guest::new();
@@ -260,6 +267,7 @@ fn ranges_join_neighbours() {
     }
 }
 
+// feature: 1.transfers over many pages
 #[test]
 fn a_range_over_the_end_of_the_address_space_wraps() {
     let guest = Guest::new();
@@ -286,6 +294,7 @@ impl Wake for Wakes {
     }
 }
 
+// feature: 3.waits wait for DMA under way
 #[test]
 fn a_guard_defers_what_follows_its_drop() {
     let wakes = Arc::new(Wakes::default());
@@ -316,6 +325,7 @@ fn a_guard_defers_what_follows_its_drop() {
     assert_eq!(wakes.0.load(Ordering::SeqCst), before, "nobody waited for this one");
 }
 
+// feature: 3.waits wait for DMA under way
 #[test]
 fn a_guard_kept_too_long_is_named_once() {
     let mut guest = Guest::made(guest::caps(), |config| {
@@ -408,6 +418,7 @@ fn race(change: impl Fn(&mut Guest, u64) -> [u64; 4], places: [u64; 2]) {
 
 const PLACES: [u64; 2] = [0x7000, 0x9000];
 
+// feature: 1.translations race with changes of the tables
 #[test]
 fn translations_race_with_changes_of_the_page_table() {
     race(
@@ -420,6 +431,7 @@ fn translations_race_with_changes_of_the_page_table() {
     );
 }
 
+// feature: 1.translations race with changes of the tables
 #[test]
 fn translations_race_with_changes_of_the_pasid_entry() {
     race(
@@ -445,6 +457,7 @@ fn put_two_devices(guest: &Guest) {
     }
 }
 
+// feature: 1.translations race with changes of the tables
 #[test]
 fn translations_race_with_changes_of_the_context_entry() {
     race(
@@ -460,6 +473,7 @@ fn translations_race_with_changes_of_the_context_entry() {
     );
 }
 
+// feature: 1.translations race with changes of the tables
 #[test]
 fn translations_race_with_changes_of_the_root_table() {
     race(

@@ -10,6 +10,7 @@ use guest::calls::{Calls, held_by, host};
 use guest::{Guest, STATUS, first_stage, pasid_selective};
 use vtd::ResetKind;
 
+// feature: 7.PASID bindings follow the guest's tables
 #[test]
 fn bindings_follow_each_invalidation() {
     let (machine, calls) = (host(), Arc::new(Calls::default()));

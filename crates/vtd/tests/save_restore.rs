@@ -95,6 +95,7 @@ fn act(guest: &mut Guest, action: &str) {
     }
 }
 
+// feature: 9.save and restore after any step
 #[test]
 fn saved_after_any_step_the_end_is_the_same() {
     for action in ACTIONS {
@@ -144,6 +145,7 @@ fn host_for(onto: RestoreOnto, old: &Host) -> Host {
     }
 }
 
+// feature: 9.states of earlier versions
 /// States that version 1 wrote, each in the midst of its action.
 #[test]
 fn states_of_version_1_are_read() {
@@ -172,6 +174,7 @@ fn states_of_version_1_are_read() {
     }
 }
 
+// feature: 9.pending waits and latched state
 #[test]
 fn a_deferred_wait_is_saved() {
     let (mut guest, host) = machine();
@@ -196,6 +199,7 @@ fn a_deferred_wait_is_saved() {
     assert!(new > emulated);
 }
 
+// feature: 9.pending waits and latched state
 #[test]
 fn latched_state_is_saved() {
     let (mut guest, host) = machine();
@@ -221,6 +225,7 @@ fn latched_state_is_saved() {
     assert_eq!(held_by(&host).len(), 10);
 }
 
+// feature: 9.states that do not fit are refused
 #[test]
 fn states_of_other_units_are_refused() {
     let (guest, host) = machine();
@@ -298,6 +303,7 @@ fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
+// feature: 9.states that do not fit are refused
 #[test]
 fn no_mutated_state_panics() {
     let (mut guest, old_host) = machine();

@@ -38,6 +38,7 @@ impl Wake for Eager {
     }
 }
 
+// feature: 8.a worker thread for VMMs that have none
 #[test]
 fn a_wake_may_use_the_unit() {
     let machine = host();
@@ -82,6 +83,7 @@ fn a_wake_may_use_the_unit() {
     assert!(effects.iter().any(|effect| effect.starts_with("Released")));
 }
 
+// feature: 8.a worker thread for VMMs that have none
 #[test]
 fn nothing_wakes_without_a_reason() {
     #[derive(Default)]
@@ -155,6 +157,7 @@ fn soon(mut holds: impl FnMut() -> bool) {
     }
 }
 
+// feature: 8.a worker thread for VMMs that have none
 #[test]
 fn a_worker_drives_everything_and_stops_when_dropped() {
     let machine = host();

@@ -88,6 +88,7 @@ fn left(caches: &mut Caches) -> Vec<String> {
     left
 }
 
+// feature: 3.PASID cache (type 7)
 #[test]
 fn each_invalidation_drops_what_it_should() {
     let all = || (0..3).map(DeviceKey);
@@ -263,6 +264,7 @@ fn fill(caches: &mut Caches, tag: Tag, iova: u64, access: Access, translation: T
     caches.fill_translation(now, tag, Iova(iova), access, translation);
 }
 
+// feature: 3.PASID-based IOTLB (type 6)
 #[test]
 fn known_failure_04_every_address_mask_flushes_its_whole_range() {
     let last_page = u64::MAX >> 12;
@@ -351,6 +353,7 @@ fn random_ranges_leave_exactly_what_does_not_overlap() {
     }
 }
 
+// feature: 1.execute and supervisor requests (ERE, SRE)
 #[test]
 fn privileged_and_execute_requests_share_nothing_with_others() {
     let kinds = [READ, READ.with_privilege(), READ.executing(), READ.executing().with_privilege()];
@@ -385,6 +388,7 @@ fn a_write_is_served_only_with_permission_and_a_dirty_bit() {
     }
 }
 
+// feature: 1.interrupt address range
 #[test]
 fn an_interrupt_address_in_a_large_page_is_not_served() {
     for (size, first) in [

@@ -37,6 +37,7 @@ fn legacy(
         .map_err(|reason| reason.code())
 }
 
+// feature: 1.pass-through
 #[test]
 fn pass_through_is_bounded_by_the_host_address_width() {
     let nothing = Guest::new(&[]);
@@ -66,6 +67,7 @@ fn pass_through_is_bounded_by_the_host_address_width() {
     assert!(nothing.take_reads().is_empty());
 }
 
+// feature: 1.execute and supervisor requests (ERE, SRE)
 #[test]
 fn execute_and_supervisor_requests_have_to_be_enabled() {
     let nothing = Guest::new(&[]);
@@ -89,6 +91,7 @@ fn execute_and_supervisor_requests_have_to_be_enabled() {
     }
 }
 
+// feature: 1.execute disable (XD, NXE, ERE)
 #[test]
 fn known_failure_07_xd_is_honoured_with_nxe_ere_and_ers() {
     // One 4-level path for address 0; XD in the leaf.
@@ -114,6 +117,7 @@ fn known_failure_07_xd_is_honoured_with_nxe_ere_and_ers() {
     }
 }
 
+// feature: 1.kinds of PASID-table entries
 #[test]
 fn each_type_is_walked_by_its_own_table() {
     // First stage at 14000, second stage (4 levels) at 24000, of address 0.
@@ -144,6 +148,7 @@ fn each_type_is_walked_by_its_own_table() {
     );
 }
 
+// feature: 1.legacy mode
 #[test]
 fn legacy_addresses_are_bounded_by_mgaw_and_aw() {
     let guest = Guest::new(&[(0x2_5000, 0), (0x2_4000, 0), (0x2_3000, 0)]);
@@ -159,6 +164,7 @@ fn legacy_addresses_are_bounded_by_mgaw_and_aw() {
     }
 }
 
+// feature: 1.interrupt address range
 #[test]
 fn what_leads_to_the_interrupt_range_is_blocked_and_leaves_no_mark() {
     // (address, blocked)

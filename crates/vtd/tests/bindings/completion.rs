@@ -8,6 +8,7 @@ use crate::guest::calls::held_by;
 use crate::guest::{Guest, STATUS, first_stage, pasid_selective};
 use crate::machine::Machine;
 
+// feature: 8.global commands and their status
 #[test]
 fn rtps_waits_for_the_last_of_two_commands() {
     let Machine { mut guest, host, .. } = Machine::new();
@@ -40,6 +41,7 @@ fn rtps_waits_for_the_last_of_two_commands() {
     assert!(guest.invalidate(&[]));
 }
 
+// feature: 7.host failures are kept, told and tried again
 #[test]
 fn each_stuck_device_is_named() {
     let Machine { mut guest, host, .. } = Machine::new();

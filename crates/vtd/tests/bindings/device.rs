@@ -12,6 +12,7 @@ use crate::guest::{
 };
 use crate::machine::Machine;
 
+// feature: 7.attach, release and retry
 #[test]
 fn attach_is_refused() {
     let attach = |guest: &Guest, device| {
@@ -47,6 +48,7 @@ fn attach_is_refused() {
     assert!(guest.unit.retry(emulated).is_err());
 }
 
+// feature: 7.attach, release and retry
 #[test]
 fn release_leaves_nothing() {
     let Machine { mut guest, host, .. } = Machine::new();
@@ -76,6 +78,7 @@ fn release_leaves_nothing() {
     assert_eq!(guest.unit.counts().ledger.held, 10);
 }
 
+// feature: 7.attach, release and retry
 #[test]
 fn released_in_the_middle_of_the_queue() {
     // However far the work has come when the device goes, and whatever is asked meanwhile, nothing of it is left.

@@ -150,6 +150,7 @@ fn prepared(before: Before) -> Machine {
     machine
 }
 
+// feature: 7.PASID bindings follow the guest's tables
 #[test]
 fn every_case_of_the_reconciliation_by_every_trigger() {
     for row in rows() {
@@ -222,6 +223,7 @@ fn every_case_of_the_reconciliation_by_every_trigger() {
     }
 }
 
+// feature: 9.save and restore after any step
 #[test]
 fn restored_units_go_on_from_every_case() {
     for row in rows() {

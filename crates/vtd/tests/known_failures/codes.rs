@@ -7,6 +7,7 @@ use crate::guest::{Guest, Shape};
 use crate::path::{Path, build_path, legacy_guest};
 use crate::raw::*;
 
+// feature: 2.codes of scalable mode
 #[test]
 fn known_failure_09_scalable_mode_has_its_own_codes() {
     for case in scalable_cases().into_iter().chain([BEYOND_DIRECTORY]) {
@@ -25,6 +26,7 @@ fn known_failure_09_scalable_mode_has_its_own_codes() {
     }
 }
 
+// feature: 2.codes of scalable mode
 #[test]
 fn known_failure_09_scalable_tables_without_scalable_mode_fault_30() {
     // ECAP without PASID, SMTS, SSTS and FSTS.
@@ -37,6 +39,7 @@ fn known_failure_09_scalable_tables_without_scalable_mode_fault_30() {
     assert_eq!(dma.read_or_code(None, PAGE), Err(0x30));
 }
 
+// feature: 2.codes of legacy mode
 #[test]
 fn known_failure_09_legacy_mode_keeps_the_legacy_codes() {
     for case in legacy_cases() {

@@ -75,6 +75,7 @@ fn check(entry: &Entry) {
     }
 }
 
+// feature: 2.codes of root and context entries
 #[test]
 fn known_failure_07_root_entries() {
     check(&Entry {
@@ -93,6 +94,7 @@ fn known_failure_07_root_entries() {
     }
 }
 
+// feature: 2.codes of root and context entries
 #[test]
 fn known_failure_07_context_entries() {
     let sound = vec![WIDE_DIRECTORY | 0xe09, 0, 0, 0];
@@ -134,6 +136,7 @@ fn known_failure_07_context_entries() {
     });
 }
 
+// feature: 2.codes of PASID directory entries
 #[test]
 fn known_failure_07_pasid_directory_entries() {
     check(&Entry {
@@ -154,6 +157,7 @@ fn pasid_entry(what: &'static str, ecap: u64, sound: [u64; 8], reserved: [u64; 3
     }
 }
 
+// feature: 2.codes of PASID-table entries
 #[test]
 fn known_failure_07_pasid_table_entries() {
     let first = first_stage(FIRST_A, 7);
@@ -213,6 +217,7 @@ fn known_failure_07_pasid_table_entries() {
     }
 }
 
+// feature: 2.codes of first-stage tables
 #[test]
 fn known_failure_07_first_stage_entries() {
     // PS in an entry that leads to a table makes it a large page that is not aligned.
@@ -245,6 +250,7 @@ fn known_failure_07_first_stage_entries() {
     });
 }
 
+// feature: 2.codes of second-stage tables
 #[test]
 fn known_failure_07_second_stage_entries() {
     let around: fn(&Guest, &Path) =
@@ -289,6 +295,7 @@ fn known_failure_07_second_stage_entries() {
     });
 }
 
+// feature: 1.first-stage pages of 2 MiB and 1 GiB
 /// PS is reserved where the capability lacks the size.
 #[test]
 fn known_failure_07_page_sizes_that_are_not_shown() {
@@ -313,6 +320,7 @@ fn known_failure_07_page_sizes_that_are_not_shown() {
     }
 }
 
+// feature: 2.codes of legacy mode
 #[test]
 fn known_failure_07_legacy_entries() {
     let root = [LOWER_CONTEXTS | 1, 0];
@@ -343,6 +351,7 @@ fn known_failure_07_legacy_entries() {
     }
 }
 
+// feature: 1.execute disable (XD, NXE, ERE)
 /// XD counts with ERS and NXE, and for execute requests alone.
 #[test]
 fn known_failure_07_execute_disable_by_the_right_rule() {

@@ -39,6 +39,7 @@ fn told(guest: &Guest) -> Vec<HostOperation> {
         .collect()
 }
 
+// feature: 7.host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_bind_is_failed_and_tried_again() {
     let guest = Guest::new();
@@ -60,6 +61,7 @@ fn known_failure_22_a_refused_bind_is_failed_and_tried_again() {
     assert!(!is_failed(&guest, &device));
 }
 
+// feature: 7.host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_bind_is_tried_again_when_the_vmm_asks() {
     let guest = Guest::new();
@@ -74,6 +76,7 @@ fn known_failure_22_a_refused_bind_is_tried_again_when_the_vmm_asks() {
     assert_eq!(device.bound(5).as_deref(), Some("fs4 100000"));
 }
 
+// feature: 7.host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_replace_leaves_nothing_stale_and_is_tried_again() {
     let guest = Guest::new();
@@ -108,6 +111,7 @@ fn known_failure_22_a_failure_is_forgotten_with_its_entry() {
     assert_eq!(slot(&guest, &device), None);
 }
 
+// feature: 7.reset with bindings
 #[test]
 fn known_failure_23_reset_succeeds_when_the_host_fails() {
     for kind in [ResetKind::PowerOn, ResetKind::Warm] {
@@ -139,6 +143,7 @@ fn known_failure_23_reset_succeeds_when_the_host_fails() {
     }
 }
 
+// feature: 7.reset with bindings
 /// Each call of a reset fails once, whichever it is.
 #[test]
 fn known_failure_23_reset_succeeds_whichever_call_fails() {
@@ -184,6 +189,7 @@ fn known_failure_27_a_binding_that_the_host_kept_is_not_forgotten() {
     assert_eq!(guest.host.inner().call_counts().refused, 0, "no call was illegal");
 }
 
+// feature: 7.host failures are kept, told and tried again
 /// Every call of a long sequence fails once, and now and then two in a row: at each moment the unit knows what the host holds,
 /// and once the host does what it is asked, everything is as the guest says.
 #[test]

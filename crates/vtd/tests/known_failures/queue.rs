@@ -40,6 +40,7 @@ fn check_closes(guest: &Guest, told: &str) {
     assert_eq!(guest.read64(IQH), 0x20, "{told}");
 }
 
+// feature: 3.queue switched off and on
 #[test]
 fn known_failure_13_the_queue_closes_whatever_came_last() {
     for last in each_type() {
@@ -51,6 +52,7 @@ fn known_failure_13_the_queue_closes_whatever_came_last() {
     }
 }
 
+// feature: 3.queue switched off and on
 #[test]
 fn known_failure_13_the_queue_closes_empty_and_stopped() {
     let guest = Guest::new();
@@ -63,6 +65,7 @@ fn known_failure_13_the_queue_closes_empty_and_stopped() {
     check_closes(&guest, "at a malformed descriptor");
 }
 
+// feature: 3.queue switched off and on
 /// While an open guard holds a wait back the queue closes no sooner than the wait completes.
 #[test]
 fn known_failure_13_the_queue_closes_behind_a_pending_wait() {
@@ -109,6 +112,7 @@ fn malformed() -> Vec<([u64; 4], u64)> {
     ]
 }
 
+// feature: 3.the queue goes on when IQE is cleared
 #[test]
 fn known_failure_14_the_queue_goes_on_when_iqe_is_cleared() {
     for (descriptor, info) in malformed() {
@@ -141,6 +145,7 @@ fn known_failure_14_the_queue_goes_on_when_iqe_is_cleared() {
     }
 }
 
+// feature: 3.the queue goes on when IQE is cleared
 #[test]
 fn known_failure_14_a_queue_that_cannot_be_read_goes_on_when_it_can() {
     let guest = Guest::new();
@@ -156,6 +161,7 @@ fn known_failure_14_a_queue_that_cannot_be_read_goes_on_when_it_can() {
     assert_eq!((guest.read32(FSTS), guest.ram.status(STATUS)), (0, 1), "resumed");
 }
 
+// feature: 3.the queue goes on when IQE is cleared
 #[test]
 fn known_failure_14_a_bad_tail_put_right_goes_on_when_iqe_is_cleared() {
     for (tail, info) in [(0x1000, 1), (0x7_ffe0, 1), (0x30, 6), (0x7_fff0, 6)] {
@@ -181,6 +187,7 @@ fn known_failure_14_types_that_need_wide_descriptors() {
     }
 }
 
+// feature: 3.IQA latched
 /// A queue address that is written while the queue is enabled counts from the next time on.
 #[test]
 fn known_failure_15_the_queue_address_is_latched() {
@@ -217,6 +224,7 @@ fn known_failure_15_the_queue_address_is_latched() {
     assert_eq!(guest.ram.status(STATUS), 2, "from the next enabling on it is 128 bits, elsewhere");
 }
 
+// feature: 10.fields of capabilities that are not shown are reserved
 #[test]
 fn known_failure_16_pfsid_is_a_field_where_dit_is_shown() {
     let pfsid = (12..16).chain(52..64).map(|bit| 1_u64 << bit);
@@ -235,6 +243,7 @@ fn known_failure_16_pfsid_is_a_field_where_dit_is_shown() {
     }
 }
 
+// feature: 10.fields of capabilities that are not shown are reserved
 #[test]
 fn known_failure_16_a_drain_is_a_field_where_pds_is_shown() {
     for (ecap, shown) in [(ECAP | ECAP_PDS, true), (ECAP, false)] {
@@ -247,6 +256,7 @@ fn known_failure_16_a_drain_is_a_field_where_pds_is_shown() {
     }
 }
 
+// feature: 3.reserved bits and granularities of descriptors
 /// Other bits of these descriptors stay reserved whatever is shown.
 #[test]
 fn known_failure_16_reserved_bits_stay_reserved() {
@@ -265,6 +275,7 @@ fn known_failure_16_reserved_bits_stay_reserved() {
     }
 }
 
+// feature: 4.format of page group responses
 #[test]
 fn known_failure_21_a_page_group_response_has_two_forms() {
     let guest = Guest::of(Shape { ecap: EVERYTHING, ..Shape::default() });
@@ -305,6 +316,7 @@ fn large_queue(order: u64, wide: bool) -> (Guest, u64, u64) {
     (guest, bytes, each)
 }
 
+// feature: 3.queue of every size, head and tail
 #[test]
 fn known_failure_24_the_queue_wraps_at_every_size() {
     for order in 0..8 {
@@ -335,6 +347,7 @@ fn known_failure_24_the_queue_wraps_at_every_size() {
     }
 }
 
+// feature: 3.queue of every size, head and tail
 #[test]
 fn known_failure_24_iqh_moves_after_each_descriptor() {
     for wide in [false, true] {
@@ -356,6 +369,7 @@ fn known_failure_24_iqh_moves_after_each_descriptor() {
     }
 }
 
+// feature: 3.queue of every size, head and tail
 #[test]
 fn known_failure_25_bit_11_is_the_width() {
     // 128 bits: three waits side by side. 256 bits: the first two words of each pair.
@@ -380,6 +394,7 @@ fn known_failure_25_bit_11_is_the_width() {
     }
 }
 
+// feature: 3.queue of every size, head and tail
 #[test]
 fn known_failure_25_wide_descriptors_need_scalable_mode() {
     let ecap = ECAP & !(1 << 40 | 1 << 43 | 3 << 46);
@@ -391,6 +406,7 @@ fn known_failure_25_wide_descriptors_need_scalable_mode() {
     assert_eq!(guest.ram.status(STATUS), 0);
 }
 
+// feature: 3.queue of every size, head and tail
 /// A queue full of sound descriptors and a tail that its head never reaches.
 #[test]
 fn known_failure_25_a_tail_that_is_none_stops_the_queue_at_once() {

@@ -10,6 +10,7 @@ use crate::guest::{Guest, Record, pasid_of};
 use crate::path::build_path;
 use crate::raw::*;
 
+// feature: 2.fault records
 #[test]
 fn known_failure_10_every_fault_of_a_request_with_pasid_records_all_of_it() {
     for case in scalable_cases().into_iter().chain([BEYOND_DIRECTORY]) {
@@ -32,6 +33,7 @@ fn known_failure_10_every_fault_of_a_request_with_pasid_records_all_of_it() {
     }
 }
 
+// feature: 2.fault records
 #[test]
 fn known_failure_10_a_request_without_pasid_records_none() {
     for case in scalable_cases().into_iter().filter(|case| case.without_pasid) {
@@ -44,6 +46,7 @@ fn known_failure_10_a_request_without_pasid_records_none() {
     }
 }
 
+// feature: 2.faults of assigned devices
 #[test]
 fn known_failure_10_a_fault_that_the_host_reports_records_all_of_its_pasid() {
     let guest = Guest::new();

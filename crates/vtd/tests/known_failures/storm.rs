@@ -49,6 +49,7 @@ const EVERYTHING: u64 = ECAP
     | ECAP_ADMS
     | ECAP_RPRIVS;
 
+// feature: 3.bounded work and memory
 /// Every field of every descriptor with every bit set, each type on a unit that has the feature.
 #[test]
 fn known_failure_18_no_descriptor_field_is_asserted_on() {
@@ -69,6 +70,7 @@ fn known_failure_18_no_descriptor_field_is_asserted_on() {
     }
 }
 
+// feature: 3.bounded work and memory
 #[test]
 fn known_failure_18_nothing_that_a_guest_does_ends_the_process() {
     for seed in 1..=12 {

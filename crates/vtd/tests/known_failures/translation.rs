@@ -88,6 +88,7 @@ fn guest_with(mapping: &Mapping) -> Guest {
     guest
 }
 
+// feature: 1.first-stage accessed and dirty bits
 #[test]
 fn known_failure_05_a_write_after_a_cached_read_sets_the_dirty_bit() {
     for mapping in mappings() {
@@ -135,6 +136,7 @@ fn known_failure_05_a_write_after_a_cached_read_walks_again() {
     }
 }
 
+// feature: 1.first-stage accessed and dirty bits
 #[test]
 fn known_failure_05_bits_are_set_by_compare_and_exchange() {
     for mapping in mappings() {
@@ -175,6 +177,7 @@ fn known_failure_05_bits_are_set_by_compare_and_exchange() {
     }
 }
 
+// feature: 1.requests with PASID (PASIDE, PDTS)
 #[test]
 fn known_failure_06_the_first_pasid_past_the_directory_faults_46() {
     let directory = 0x100_0000;
@@ -199,6 +202,7 @@ fn known_failure_06_the_first_pasid_past_the_directory_faults_46() {
     }
 }
 
+// feature: 1.requests with PASID (PASIDE, PDTS)
 #[test]
 fn known_failure_06_pasids_that_are_not_enabled_fault_45() {
     for shape in [Shape::uncached(), Shape::default()] {
@@ -217,6 +221,7 @@ fn known_failure_06_pasids_that_are_not_enabled_fault_45() {
     }
 }
 
+// feature: 1.canonical first-stage addresses
 #[test]
 fn known_failure_08_canonical_is_a_matter_of_fspm_alone() {
     let four = [
@@ -258,6 +263,7 @@ fn known_failure_08_canonical_is_a_matter_of_fspm_alone() {
     }
 }
 
+// feature: 8.abort mode (TTM 3)
 #[test]
 fn known_failure_12_abort_mode_blocks_without_a_record() {
     let guest = Guest::of(Shape { ecap: ECAP | ECAP_ADMS, ..Shape::default() });
@@ -276,6 +282,7 @@ fn known_failure_12_abort_mode_blocks_without_a_record() {
     assert_eq!(guest.read32(FSTS), 0);
 }
 
+// feature: 8.abort mode (TTM 3)
 #[test]
 fn known_failure_12_table_modes_that_are_not_shown_fault_30() {
     for mode in [0xc00, 0x800] {
@@ -298,6 +305,7 @@ fn counts(reads: Vec<u64>) -> HashMap<u64, u32> {
     counts
 }
 
+// feature: 1.one copy of each entry in a walk
 #[test]
 fn known_failure_17_one_translation_reads_each_entry_once() {
     for shape in [Shape::uncached(), Shape::default()] {
@@ -344,6 +352,7 @@ fn known_failure_17_an_entry_that_changes_after_it_was_read_changes_nothing() {
     }
 }
 
+// feature: 1.one copy of each entry in a walk
 /// Legacy tables as well.
 #[test]
 fn known_failure_17_one_legacy_translation_reads_each_entry_once() {

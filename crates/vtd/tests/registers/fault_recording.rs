@@ -14,6 +14,7 @@ pub(crate) fn faulting(guest: &Guest) -> DmaHandle {
 
 pub(crate) const RECORD: u64 = 1 << 63 | 1 << 62 | 0x41 << 32 | 0x18;
 
+// feature: 2.fault event (IM, IP), one for a pending set
 #[test]
 fn fault_event_rules() {
     let mut guest = Guest::new();
@@ -76,6 +77,7 @@ fn fault_event_rules() {
     assert_eq!(guest.read(0x34, 4), 0x12);
 }
 
+// feature: 2.fault event (IM, IP), one for a pending set
 #[test]
 fn fault_status_is_written_with_ones() {
     let mut guest = Guest::new();
@@ -97,6 +99,7 @@ fn fault_status_is_written_with_ones() {
     assert_eq!(guest.read(0x34, 4), 0x02);
 }
 
+// feature: 2.recording registers in rotation, overflow (PFO), FRI
 #[test]
 fn records_are_used_in_rotation() {
     for nfr in [0_u64, 7, 255] {
@@ -156,6 +159,7 @@ fn records_are_used_in_rotation() {
     }
 }
 
+// feature: 2.fault records
 #[test]
 fn records_are_read_only_but_for_f() {
     let mut guest = Guest::new();
@@ -177,6 +181,7 @@ fn records_are_read_only_but_for_f() {
     assert_eq!(guest.read(0x22c, 4) >> 31, 0);
 }
 
+// feature: 2.fault records
 #[test]
 fn a_record_holds_pasid_and_access() {
     let mut guest = Guest::new();

@@ -18,6 +18,7 @@ fn legacy(version: u32) -> (Guest, DmaHandle) {
     (guest, handle)
 }
 
+// feature: 3.register-based invalidation (CCMD, IOTLB)
 #[test]
 fn register_based_invalidation_in_legacy_mode() {
     let context = |request: u64| (0x28, request);
@@ -55,6 +56,7 @@ fn register_based_invalidation_in_legacy_mode() {
     }
 }
 
+// feature: 3.register-based invalidation (CCMD, IOTLB)
 #[test]
 fn register_based_page_selective_invalidation() {
     let table = [
@@ -83,6 +85,7 @@ fn register_based_page_selective_invalidation() {
     }
 }
 
+// feature: 3.register-based invalidation (CCMD, IOTLB)
 #[test]
 fn register_based_invalidation_waits_for_guards() {
     let (guest, handle) = legacy(0x10);
@@ -100,6 +103,7 @@ fn register_based_invalidation_waits_for_guards() {
     }
 }
 
+// feature: 3.register-based invalidation (CCMD, IOTLB)
 #[test]
 fn register_based_invalidation_does_not_exist_elsewhere() {
     let mut scalable = Guest::new();
