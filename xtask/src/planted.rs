@@ -57,6 +57,7 @@ const FAULTS: &[Fault] = &[
     fault(18, "an assertion on a guest's PASID"),
     fault(19, "the state of an empty slot is kept"),
     fault(20, "effects are not bounded"),
+    fault(120, "everything is told, as often as a guest wants"),
     fault(21, "a page group response without PASID is malformed"),
     fault(22, "a failed bind counts as bound"),
     fault(23, "a host failure during reset ends the process"),

@@ -8,7 +8,7 @@ use vtd_host::HostIommu;
 use vtd_memory::GuestMemory;
 use vtd_spec::Capabilities;
 
-use crate::{Observer, Wake};
+use crate::{DiagnosticLimits, Observer, Wake};
 
 /// What a [`RemappingUnit`](crate::RemappingUnit) is made of. Start with [`UnitConfig::new`] and change what differs.
 #[derive(Clone)]
@@ -32,6 +32,8 @@ pub struct UnitConfig {
     pub capacities: Capacities,
     /// How long a guard may stand in the way of a completion before an effect names its device.
     pub guard_patience: Duration,
+    /// How much the VMM is told of what a guest can bring about at will.
+    pub diagnostic_limits: DiagnosticLimits,
 }
 
 impl UnitConfig {
@@ -48,6 +50,7 @@ impl UnitConfig {
             quotas: Quotas::default(),
             capacities: Capacities::default(),
             guard_patience: Duration::from_secs(1),
+            diagnostic_limits: DiagnosticLimits::default(),
         }
     }
 }

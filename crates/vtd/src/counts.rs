@@ -26,4 +26,6 @@ pub struct UnitCounts {
     pub host_failures: u64,
     /// Effects dropped because nobody took them.
     pub effects_lost: u64,
+    /// Effects that [`UnitConfig::diagnostic_limits`](crate::UnitConfig::diagnostic_limits) held back.
+    pub effects_suppressed: u64,
 }

@@ -6,7 +6,7 @@ use vtd_host::HostError;
 use vtd_spec::Slot;
 use vtd_spec::planted::is_planted;
 
-use crate::{DeviceId, InterruptMessage};
+use crate::{DeviceId, Diagnostic, InterruptMessage};
 
 /// Something for the VMM to do or to know, taken with [`RemappingUnit::take_effect`](crate::RemappingUnit::take_effect).
 #[derive(Debug)]
@@ -17,7 +17,8 @@ pub enum Effect {
     /// A device is released: nothing is held for it and no guard of it is left. Its handle means nothing any more.
     Released(DeviceId),
     /// A call of the host failed. The slot is tried again by the next invalidation that covers it, or by
-    /// [`RemappingUnit::retry`](crate::RemappingUnit::retry), a little later.
+    /// [`RemappingUnit::retry`](crate::RemappingUnit::retry), a little later. Limited, since a guest can provoke it: of many
+    /// failures of a device the VMM is told of some.
     HostCallFailed {
         /// Whose slot.
         device: DeviceId,
@@ -32,9 +33,12 @@ pub enum Effect {
     /// [`RemappingUnit::retry`](crate::RemappingUnit::retry) succeeds.
     HostStuck(DeviceId),
     /// The device's bindings are as many as its quota, and the guest's tables name more: those are blocked until some go.
+    /// Limited, since a guest can provoke it.
     OverQuota(DeviceId),
     /// A guard of this device has stood in the way of a completion for longer than the configured patience.
     GuardHeldLong(DeviceId),
+    /// For the VMM's log. Limited, since a guest can provoke it.
+    Diagnostic(Diagnostic),
 }
 
 /// What the host was asked to do.

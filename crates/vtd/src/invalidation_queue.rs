@@ -18,6 +18,8 @@ pub(crate) struct QueueStop {
     pub(crate) info: QueueErrorInfo,
     /// For people.
     pub(crate) why: String,
+    /// The descriptor, where one was fetched.
+    pub(crate) descriptor: Option<[u64; 4]>,
 }
 
 impl InvalidationQueue {
@@ -51,7 +53,7 @@ impl InvalidationQueue {
         head: u64,
         tail: u64,
     ) -> Result<Option<Descriptor>, QueueStop> {
-        let stop = |info, why| QueueStop { info, why };
+        let stop = |info, why| QueueStop { info, why, descriptor: None };
         if self.address.wide && !caps.scalable_mode() {
             let why = "256-bit descriptors need ECAP.SMTS".into();
             return Err(stop(QueueErrorInfo::InvalidWidth, why));
@@ -77,7 +79,10 @@ impl InvalidationQueue {
         })?;
         match Descriptor::decode(raw, self.address.wide, caps) {
             Ok(descriptor) => Ok(Some(descriptor)),
-            Err(error) => Err(stop(error.info(), error.to_string())),
+            Err(error) => {
+                let stop = stop(error.info(), error.to_string());
+                Err(QueueStop { descriptor: Some(raw), ..stop })
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 mod config;
 mod counts;
 mod device;
+mod diagnostics;
 mod dma;
 mod effect;
 mod engine;
@@ -25,6 +26,7 @@ mod worker;
 pub use config::UnitConfig;
 pub use counts::UnitCounts;
 pub use device::{Attachment, DeviceId, DeviceView};
+pub use diagnostics::{Diagnostic, DiagnosticEvent, DiagnosticLimits, RateLimit};
 pub use dma::{DmaError, DmaGuard, DmaHandle, DmaPiece, GuardedTranslation};
 pub use effect::{Effect, HostOperation, Wake};
 pub use engine::{DEFAULT_BUDGET, Step};

@@ -5,19 +5,21 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use vtd_cache::Caches;
 use vtd_spec::FaultRecord;
 use vtd_walk::Fault;
 
 use crate::device::Devices;
+use crate::diagnostics::{Limiter, Subject};
 use crate::effect::EffectQueue;
 use crate::engine::Engine;
 use crate::fault_recording::Recording;
 use crate::guards::Guards;
 use crate::register_page::RegisterPage;
 use crate::translation::{Mode, Translator};
-use crate::{Effect, InterruptMessage, UnitConfig, UnitCounts};
+use crate::{DiagnosticEvent, Effect, InterruptMessage, UnitConfig, UnitCounts};
 
 /// Figures that any thread may add to.
 #[derive(Debug, Default)]
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) guards: Guards,
     pub(crate) figures: Figures,
     wake_wanted: AtomicBool,
+    limiter: Mutex<Limiter>,
 }
 
 impl Shared {
@@ -63,6 +66,7 @@ impl Shared {
             guards: Guards::default(),
             figures: Figures::default(),
             wake_wanted: AtomicBool::new(false),
+            limiter: Mutex::new(Limiter::new(config.diagnostic_limits, Instant::now())),
             config,
         }
     }
@@ -94,6 +98,30 @@ impl Shared {
     pub(crate) fn push(&self, effect: Effect) {
         self.effects().push(effect);
         self.want_wake();
+    }
+
+    fn limiter(&self) -> MutexGuard<'_, Limiter> {
+        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the VMM's log, as far as the limits let it.
+    pub(crate) fn diagnose(&self, event: DiagnosticEvent) {
+        let admitted = self.limiter().admit(event, Instant::now());
+        if let Some(diagnostic) = admitted {
+            self.push(Effect::Diagnostic(diagnostic));
+        }
+    }
+
+    /// Pushes an effect that a guest can provoke at will, as far as the limits let it.
+    pub(crate) fn push_limited(&self, subject: Subject, effect: Effect) {
+        if self.limiter().admit_subject(subject, Instant::now()).is_some() {
+            self.push(effect);
+        }
+    }
+
+    /// Lets one more effect of this kind through.
+    pub(crate) fn grant(&self, subject: Subject) {
+        self.limiter().grant(subject, Instant::now());
     }
 
     /// There is something to take or to step through.
@@ -148,6 +176,12 @@ impl Shared {
         if let Some(message) = message {
             self.send(message);
         }
+        drop(registers);
+        let FaultRecord { source_id, pasid, reason, .. } = *record;
+        self.diagnose(match recording {
+            Recording::Recorded => DiagnosticEvent::Fault { source_id, pasid, reason },
+            Recording::Overflowed => DiagnosticEvent::FaultLost { source_id, pasid, reason },
+        });
     }
 
     pub(crate) fn counts(&self) -> UnitCounts {
@@ -155,6 +189,7 @@ impl Shared {
         let ledger = self.engine().ledger.counts();
         let caches = self.translator().caches.counts();
         let effects_lost = self.effects().lost();
+        let effects_suppressed = self.limiter().suppressed();
         let figure = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         UnitCounts {
             caches,
@@ -167,6 +202,7 @@ impl Shared {
             host_calls: figure(&self.figures.host_calls),
             host_failures: figure(&self.figures.host_failures),
             effects_lost,
+            effects_suppressed,
         }
     }
 }

@@ -8,6 +8,7 @@ use vtd_spec::{AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, 
 use vtd_walk::{Access, Fault, RootTable};
 
 use crate::device::Device;
+use crate::diagnostics::Subject;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
@@ -221,6 +222,8 @@ impl RemappingUnit {
             if !engine.ledger.has_device(device.key()) {
                 return Err(UnknownDevice);
             }
+            // The VMM has to hear of it if this fails too.
+            self.shared.grant(Subject::HostCallFailed(device));
             // A device on its way out is to hold nothing, and its release tries that again.
             let releasing =
                 self.shared.devices().get(device).is_some_and(|device| device.is_released());

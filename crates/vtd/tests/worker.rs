@@ -63,7 +63,7 @@ fn a_wake_may_use_the_unit() {
     let emulated = guest.emulate(4);
     let handle = guest.unit.dma(emulated, None).unwrap();
     assert!(translate(&handle, 0x1000, Access::READ).is_err());
-    assert_eq!(wake.effects.lock().unwrap().len(), 2);
+    assert_eq!(wake.effects.lock().unwrap().len(), 3, "the fault event, and a line for the log");
     let guard = handle.guard();
     guest.ring(&[guest::wait(8)]);
     assert_eq!(guest.get(STATUS), 7);

@@ -7,6 +7,7 @@ use super::Engine;
 use super::task::Purpose;
 use crate::Effect;
 use crate::device::Device;
+use crate::diagnostics::Subject;
 use crate::host_calls::{HostAnswer, HostRequest, InvalidateRequest};
 use crate::shared::Shared;
 
@@ -41,7 +42,8 @@ impl Engine {
             }
         };
         if let Some(error) = answer.error {
-            shared.push(Effect::HostCallFailed { device: device.id, slot, operation, error });
+            let failed = Effect::HostCallFailed { device: device.id, slot, operation, error };
+            shared.push_limited(Subject::HostCallFailed(device.id), failed);
         }
     }
 

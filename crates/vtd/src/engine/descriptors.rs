@@ -13,7 +13,8 @@ use vtd_spec::planted::is_planted;
 
 use super::Engine;
 use super::task::{Purpose, Source, Task, Work};
-use crate::invalidation_queue::InvalidationQueue;
+use crate::DiagnosticEvent;
+use crate::invalidation_queue::{InvalidationQueue, QueueStop};
 use crate::shared::{Shared, count};
 
 impl Engine {
@@ -59,6 +60,13 @@ impl Engine {
                 if let Some(message) = message {
                     shared.send(message);
                 }
+                let QueueStop { info, why, descriptor } = stop;
+                shared.diagnose(DiagnosticEvent::QueueStopped {
+                    offset: head,
+                    info,
+                    descriptor,
+                    why,
+                });
                 begun
             }
         }

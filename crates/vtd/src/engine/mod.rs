@@ -19,6 +19,7 @@ use vtd_spec::{Binding, Slot};
 use vtd_walk::RootTable;
 
 use crate::device::Device;
+use crate::diagnostics::Subject;
 use crate::guards::Barrier;
 use crate::host_calls::{HostRequest, InvalidateRequest, perform};
 use crate::invalidation_queue::InvalidationQueue;
@@ -322,7 +323,8 @@ impl Engine {
     /// Tells the VMM of a device that has used up its quota.
     fn tell_refused(&mut self, shared: &Shared) {
         if let Some(key) = self.ledger.take_refused() {
-            shared.push(Effect::OverQuota(DeviceId(key.0)));
+            let device = DeviceId(key.0);
+            shared.push_limited(Subject::OverQuota(device), Effect::OverQuota(device));
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use vtd::host::{FailingHost, HostCall, HostDevice, ModelHost};
 use vtd::spec::{Binding, Capabilities, Iova, Pasid, Slot, SourceId};
 use vtd::{
-    Access, Attachment, Capacities, DeviceId, DmaError, DmaHandle, Effect, Quotas, RemappingUnit,
-    UnitConfig,
+    Access, Attachment, Capacities, DeviceId, DiagnosticLimits, DmaError, DmaHandle, Effect,
+    Quotas, RemappingUnit, UnitConfig,
 };
 
 use crate::ram::{Ram, Tape};
@@ -20,13 +20,15 @@ pub(crate) struct Shape {
     pub(crate) ecap: u64,
     pub(crate) capacities: Capacities,
     pub(crate) quotas: Quotas,
+    pub(crate) limits: DiagnosticLimits,
 }
 
 impl Default for Shape {
     fn default() -> Self {
         // Caches small enough to be made anew for each of many units.
         let capacities = Capacities { contexts: 16, pasids: 64, translations: 512 };
-        Self { cap: CAP, ecap: ECAP, capacities, quotas: Quotas::default() }
+        let (quotas, limits) = (Quotas::default(), DiagnosticLimits::default());
+        Self { cap: CAP, ecap: ECAP, capacities, quotas, limits }
     }
 }
 
@@ -69,6 +71,7 @@ impl Guest {
         config.host = Some(Arc::clone(&host) as _);
         config.capacities = shape.capacities;
         config.quotas = shape.quotas;
+        config.diagnostic_limits = shape.limits;
         let guest = Self {
             ram,
             host,

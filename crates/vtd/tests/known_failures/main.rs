@@ -9,6 +9,7 @@ mod codes;
 mod entries;
 mod failing_host;
 mod fault_cases;
+mod flood;
 mod fpd;
 mod guest;
 mod invalidation;

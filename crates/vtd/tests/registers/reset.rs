@@ -27,7 +27,7 @@ fn resets() {
         assert_eq!(guest.read(0x34, 4), 0x12);
         guest.unit.reset(kind);
         assert!(guest.is_idle());
-        assert!(guest.effects().is_empty(), "interrupts of before mean nothing");
+        assert!(guest.interrupts().is_empty(), "interrupts of before mean nothing");
         let survives = |offset| offset == 0x34 || (0x220..0x2a0).contains(&offset);
         for (offset, before) in (0..).step_by(4).zip(&fresh) {
             if kind == ResetKind::PowerOn || !survives(offset) {
