@@ -2,21 +2,51 @@
 
 use vtd::HostCallView;
 use vtd::host::{StageOneInvalidation, StageOneRange};
-use vtd::spec::{FaultRecord, Iova, RequestKind};
+use vtd::spec::{AddressType, FaultRecord, Iova, RequestKind};
 
-use crate::format::{Direction, Event, HostCall, HostCallKind, HostRange};
+use crate::format::{
+    Direction, Event, FaultedRequest, FormatVersion, HostCall, HostCallKind, HostMode, PageRange,
+    RequestAccess,
+};
 
-/// The line of a fault.
-pub(crate) fn fault(record: &FaultRecord) -> Event {
+/// The line of a fault, as this version of the format has it.
+pub(crate) fn fault(version: FormatVersion, record: &FaultRecord) -> Event {
+    let direction = match record.kind {
+        RequestKind::Read | RequestKind::PageRequest => Direction::Read,
+        RequestKind::Write | RequestKind::AtomicOp => Direction::Write,
+    };
+    let (access, request) = match version {
+        // It says no more of a request than its direction.
+        FormatVersion::One => (direction.into(), FaultedRequest::Untranslated),
+        _ => {
+            let (execute, privileged) = (record.execute, record.privileged);
+            let access = RequestAccess { direction, execute, privileged, zero_length: false };
+            (access, faulted_request(record))
+        }
+    };
+    let address = match request {
+        // The index is where an address has its highest bits.
+        FaultedRequest::Interrupt => record.address >> 48,
+        _ => record.address,
+    };
     Event::Fault {
         source_id: record.source_id,
         pasid: record.pasid,
-        direction: match record.kind {
-            RequestKind::Read | RequestKind::PageRequest => Direction::Read,
-            RequestKind::Write | RequestKind::AtomicOp => Direction::Write,
-        },
-        address: Iova(record.address),
+        access,
+        address: Iova(address),
         reason: record.reason.code(),
+        request,
+    }
+}
+
+fn faulted_request(record: &FaultRecord) -> FaultedRequest {
+    let is_interrupt = matches!(record.reason.code(), 0x20..=0x29);
+    match (record.kind, record.address_type) {
+        _ if is_interrupt => FaultedRequest::Interrupt,
+        (RequestKind::PageRequest, _) => FaultedRequest::PageRequest,
+        (_, AddressType::TranslationRequest) => FaultedRequest::Translation,
+        (_, AddressType::Translated) => FaultedRequest::Translated,
+        (_, AddressType::Untranslated | AddressType::Reserved) => FaultedRequest::Untranslated,
     }
 }
 
@@ -24,12 +54,14 @@ pub(crate) fn fault(record: &FaultRecord) -> Event {
 pub(crate) fn host_call(call: &HostCallView<'_>) -> (Vec<HostCall>, bool) {
     let (source_id, slot, kinds, done) = match *call {
         HostCallView::Bind { source_id, slot, held, done } => {
-            let kind = HostCallKind::Bind { binding: held.binding, domain: held.domain };
-            (source_id, slot, vec![kind], done)
+            let mode = HostMode::from_binding(held.binding);
+            let kind = mode.map(|mode| HostCallKind::Bind { mode, domain: held.domain });
+            (source_id, slot, kind.into_iter().collect(), done)
         }
         HostCallView::Replace { source_id, slot, held, done } => {
-            let kind = HostCallKind::Replace { binding: held.binding, domain: held.domain };
-            (source_id, slot, vec![kind], done)
+            let mode = HostMode::from_binding(held.binding);
+            let kind = mode.map(|mode| HostCallKind::Replace { mode, domain: held.domain });
+            (source_id, slot, kind.into_iter().collect(), done)
         }
         HostCallView::Unbind { source_id, slot, done } => {
             (source_id, slot, vec![HostCallKind::Unbind], done)
@@ -45,7 +77,7 @@ pub(crate) fn host_call(call: &HostCallView<'_>) -> (Vec<HostCall>, bool) {
 
 fn invalidation(invalidation: &StageOneInvalidation) -> HostCallKind {
     HostCallKind::Invalidate(match invalidation.range {
-        StageOneRange::Everything => HostRange::Everything,
-        StageOneRange::Pages { first, count } => HostRange::Pages { address: first, pages: count },
+        StageOneRange::Everything => PageRange::Everything,
+        StageOneRange::Pages { first, count } => PageRange::Pages { address: first, pages: count },
     })
 }

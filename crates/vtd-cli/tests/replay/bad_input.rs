@@ -31,7 +31,7 @@ fn the_message_names_line_and_field() {
         (with_last_line("write 18 4 zz"), "line 71: field V: \"zz\""),
         (with_last_line("write 18 4"), "line 71: field V is missing"),
         (with_last_line("write 18 4 1 1"), "line 71: \"1\" after the last field"),
-        (with_last_line("dma 00:03.0 - x 0 fault"), "line 71: field rw: \"x\""),
+        (with_last_line("dma 00:03.0 - x 0 fault"), "line 71: field ACCESS: \"x\""),
         (with_last_line("wrote 18 4 0"), "line 71: \"wrote\" is not a kind of event"),
         (with_last_line("assign 00:03.0"), "line 71: 00:03.0 cannot be attached"),
         (with_last_line("release 00:09.0"), "line 71: 00:09.0 cannot be attached"),
@@ -41,6 +41,89 @@ fn the_message_names_line_and_field() {
         assert!(complaint.contains(wanted), "{complaint}\nis not\n{wanted}");
         assert!(complaint.len() < 300, "{complaint}");
     }
+}
+
+/// The same vector in version 2.
+fn in_version_2(line: &str) -> String {
+    with_last_line(line).replacen("# vtd-recording 1\n", "# vtd-recording 2\n", 1)
+}
+
+#[test]
+fn the_message_names_line_and_field_of_version_2() {
+    let files = Files::new();
+    for (line, wanted) in [
+        ("dma 00:03.0 - rq 0 fault", "field ACCESS: \"rq\" is not `r` or `w`"),
+        ("dma 00:03.0 - wx 0 fault", "field ACCESS: \"wx\" is not a read"),
+        ("fault 00:03.0 - r 0 reason 1 ats", "field KIND: \"ats\" is not `translation`"),
+        ("translate 00:03.0 - r 0 0 fff", "field PERM is missing"),
+        ("device-tlb 00:03.0 - 1 1", "field ADDR: \"1\" is not 4 KiB aligned"),
+        ("page-request 00:03.0 - r 0 200", "field GROUP: \"200\" is not a group of 9 bits"),
+        ("interrupt-entries 0 10001", "field COUNT: \"10001\" is not a number of entries"),
+        ("host map 00:03.0 - 0 0 0 r", "field PAGES: \"0\" is not a number of pages"),
+    ] {
+        let complaint = complaint(&files.add("bad.rec", in_version_2(line)));
+        assert!(complaint.starts_with(&format!("line 71: {wanted}")), "{complaint}");
+    }
+}
+
+#[test]
+fn version_1_has_nothing_of_version_2() {
+    let files = Files::new();
+    for (line, wanted) in [
+        ("endpoint 00:03.0", "line 71: \"endpoint\" needs version 2"),
+        ("dma 00:03.0 - rp 0 fault", "line 71: field ACCESS: \"rp\" needs version 2"),
+    ] {
+        let complaint = complaint(&files.add("bad.rec", with_last_line(line)));
+        assert!(complaint.starts_with(wanted), "{complaint}");
+    }
+}
+
+/// What this version of the program reads and cannot carry out is said, not passed over.
+#[test]
+fn what_the_replay_cannot_do_yet_is_refused() {
+    let files = Files::new();
+    for (line, wanted) in [
+        ("translate 00:03.0 - r 0 none", "lines of kind translate are not known to this replay"),
+        ("renumber 00:03.0 00:04.0", "lines of kind renumber are not known to this replay"),
+        ("dma 00:03.0 - rz 0 fault", "field ACCESS: a read of zero length is not known"),
+    ] {
+        let complaint = complaint(&files.add("unknown.rec", in_version_2(line)));
+        assert!(complaint.starts_with(&format!("line 71: {wanted}")), "{complaint}");
+    }
+}
+
+/// Letters of a shipped file that change: an answer or a refusal with its line, never a panic.
+#[test]
+fn a_file_with_changed_letters_is_refused_or_replayed_but_never_more() {
+    let files = Files::new();
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    let letters = b" \n#-:.0123789abcdefrwxyzpu*\xff";
+    let mut refused = 0;
+    for source in [VECTOR, SVA] {
+        let text = shipped(source).replacen("# vtd-recording 1", "# vtd-recording 2", 1);
+        for _ in 0..60 {
+            let mut text = text.clone().into_bytes();
+            // At the start, where the lines are of every kind.
+            let length = text.len().min(6_000);
+            for _ in 0..=random(3) {
+                text[random(length)] = letters[random(letters.len())];
+            }
+            let run = replay([files.add("changed.rec", &text)]);
+            assert!(matches!(run.code, 0..=2), "{run:?}");
+            assert!(!run.stderr.contains("panicked"), "{run:?}");
+            if run.code == 2 {
+                assert!(run.stderr.contains("changed.rec: line "), "{run:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 20, "{refused}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::EventKind;
+
 /// Why a recording could not be read or written: always with the line, counted from 1.
 ///
 /// The name of the file is not known here; the caller puts it in front.
@@ -41,15 +43,37 @@ pub enum FormatError {
         byte: usize,
     },
     /// The first line is not that of a recording.
-    #[error("line 1: {found:?} is not the first line of a recording, `# vtd-recording 1`")]
+    #[error("line 1: {found:?} is not the first line of a recording, `# vtd-recording 1` or `2`")]
     NotARecording {
         /// The first line, shortened.
         found: String,
     },
     /// The recording has another version of the format.
-    #[error("line 1: version {found:?} of the recording format is not supported, only 1 is")]
+    #[error("line 1: version {found:?} of the recording format is not supported, only 1 and 2 are")]
     UnsupportedVersion {
         /// The version as the file has it, shortened.
+        found: String,
+    },
+    /// A recording of version 1 has a line of a kind that only later versions have.
+    #[error(
+        "line {line}: \"{kind}\" needs version 2 of the recording format, and this is version 1"
+    )]
+    KindNeedsVersion2 {
+        /// The line.
+        line: u64,
+        /// Its kind.
+        kind: EventKind,
+    },
+    /// A recording of version 1 has a word that only later versions have.
+    #[error(
+        "line {line}: field {field}: {found:?} needs version 2 of the recording format, and this is version 1"
+    )]
+    WordNeedsVersion2 {
+        /// The line.
+        line: u64,
+        /// The field, named as in the description of the format.
+        field: &'static str,
+        /// What it holds.
         found: String,
     },
     /// A header line that every recording needs is not there.
@@ -132,6 +156,8 @@ impl FormatError {
             | Self::Write { line, .. }
             | Self::LineTooLong { line, .. }
             | Self::NotUtf8 { line, .. }
+            | Self::KindNeedsVersion2 { line, .. }
+            | Self::WordNeedsVersion2 { line, .. }
             | Self::MissingHeader { line, .. }
             | Self::RepeatedHeader { line, .. }
             | Self::UnknownKind { line, .. }

@@ -5,7 +5,7 @@ use std::str::SplitAsciiWhitespace;
 use vtd_spec::{DomainId, Gpa, Iova, Pasid, Slot, SourceId};
 
 use super::error::shortened;
-use super::{Direction, FormatError, Permissions, hexadecimal};
+use super::{FormatError, PasidScope, Permissions, RequestAccess, hexadecimal};
 
 /// What is left of a line.
 ///
@@ -58,6 +58,12 @@ impl<'a> Fields<'a> {
         })
     }
 
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, FormatError> {
+        self.word(field, "a hexadecimal number of at most 16 bits", |word| {
+            hexadecimal::number(word)?.try_into().ok()
+        })
+    }
+
     pub(super) fn u8(&mut self, field: &'static str) -> Result<u8, FormatError> {
         self.word(field, "a hexadecimal number of at most 8 bits", |word| {
             hexadecimal::number(word)?.try_into().ok()
@@ -85,16 +91,25 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn source_id(&mut self) -> Result<SourceId, FormatError> {
-        self.word("BDF", "a device such as 00:03.0", |word| word.parse().ok())
+        self.device("BDF")
+    }
+
+    pub(super) fn device(&mut self, field: &'static str) -> Result<SourceId, FormatError> {
+        self.word(field, "a device such as 00:03.0", |word| word.parse().ok())
     }
 
     pub(super) fn pasid(&mut self) -> Result<Option<Pasid>, FormatError> {
         self.word("PASID", "a hexadecimal number of at most 20 bits, or `-`", |word| {
-            if word == "-" {
-                return Some(None);
-            }
-            let number = hexadecimal::number(word)?.try_into().ok()?;
-            Pasid::new(number).map(Some)
+            if word == "-" { Some(None) } else { pasid(word).map(Some) }
+        })
+    }
+
+    pub(super) fn pasid_scope(&mut self) -> Result<PasidScope, FormatError> {
+        let expected = "a hexadecimal number of at most 20 bits, `-` or `*`";
+        self.word("PASID", expected, |word| match word {
+            "-" => Some(PasidScope::WithoutPasid),
+            "*" => Some(PasidScope::EveryPasid),
+            digits => pasid(digits).map(PasidScope::Pasid),
         })
     }
 
@@ -108,11 +123,17 @@ impl<'a> Fields<'a> {
         })
     }
 
-    pub(super) fn direction(&mut self) -> Result<Direction, FormatError> {
-        self.word("rw", "`r` or `w`", |word| match word {
-            "r" => Some(Direction::Read),
-            "w" => Some(Direction::Write),
-            _ => None,
+    /// ACCESS of a request that may be of zero length.
+    pub(super) fn access(&mut self) -> Result<RequestAccess, FormatError> {
+        let expected = "`r` or `w`, then any of `x`, `p` and `z` in this order";
+        self.word("ACCESS", expected, RequestAccess::from_letters)
+    }
+
+    /// ACCESS of a request or a fault that never says so.
+    pub(super) fn access_of_some_length(&mut self) -> Result<RequestAccess, FormatError> {
+        let expected = "`r` or `w`, then any of `x` and `p` in this order";
+        self.word("ACCESS", expected, |word| {
+            RequestAccess::from_letters(word).filter(|access| !access.zero_length)
         })
     }
 
@@ -125,6 +146,19 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// Takes the last field: this word, or nothing.
+    pub(super) fn optional(
+        &mut self,
+        field: &'static str,
+        expected: &'static str,
+    ) -> Result<bool, FormatError> {
+        match self.next() {
+            None => Ok(false),
+            Some(word) if word == field => Ok(true),
+            Some(word) => Err(self.error(field, word, expected)),
+        }
+    }
+
     /// Checks that nothing is left.
     pub(super) fn end(mut self) -> Result<(), FormatError> {
         match self.words.next() {
@@ -132,4 +166,8 @@ impl<'a> Fields<'a> {
             None => Ok(()),
         }
     }
+}
+
+fn pasid(digits: &str) -> Option<Pasid> {
+    Pasid::new(hexadecimal::number(digits)?.try_into().ok()?)
 }

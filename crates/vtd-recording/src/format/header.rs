@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::error::shortened;
 use super::fields::Fields;
-use super::{EventKind, FormatError, VERSION, hexadecimal, rules};
+use super::{EventKind, FormatError, FormatVersion, hexadecimal, rules};
 
 /// The header of a recording: where it comes from, what unit it is of, and how it is to be compared.
 ///
@@ -12,6 +12,8 @@ use super::{EventKind, FormatError, VERSION, hexadecimal, rules};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Header {
+    /// `# vtd-recording V`: the version of the format. Version 1 unless something else is wanted.
+    pub format_version: FormatVersion,
     /// `# guest: TEXT`: the guest, in words.
     pub guest: Option<String>,
     /// `# cap V`: the capability register that the unit showed.
@@ -41,13 +43,20 @@ pub struct Ignored {
     pub host: bool,
     /// `iommu-write` lines.
     pub iommu_write: bool,
+    /// `device-tlb` lines.
+    pub device_tlb: bool,
+    /// `page-response` lines.
+    pub page_response: bool,
+    /// `interrupt-entries` lines.
+    pub interrupt_entries: bool,
 }
 
 impl Header {
-    /// The header of a recording of a unit that shows these registers, with nothing else said.
+    /// The header of a recording, of version 1, of a unit that shows these registers, with nothing else said.
     #[must_use]
     pub fn new(cap: u64, ecap: u64, version: u32) -> Self {
         Self {
+            format_version: FormatVersion::One,
             guest: None,
             cap,
             ecap,
@@ -61,7 +70,7 @@ impl Header {
 
 impl fmt::Display for Header {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "# vtd-recording {VERSION}")?;
+        writeln!(f, "# vtd-recording {}", self.format_version)?;
         if let Some(guest) = &self.guest {
             writeln!(f, "# guest: {guest}")?;
         }
@@ -90,36 +99,54 @@ impl Ignored {
             EventKind::Msi => self.msi,
             EventKind::Host => self.host,
             EventKind::IommuWrite => self.iommu_write,
+            EventKind::DeviceTlb => self.device_tlb,
+            EventKind::PageResponse => self.page_response,
+            EventKind::InterruptEntries => self.interrupt_entries,
             _ => false,
         }
     }
 
-    /// Adds the kind of this name; `None` where there is no such kind, or it is always compared.
-    fn insert(&mut self, name: &str) -> Option<()> {
-        *match EventKind::from_name(name)? {
+    /// Adds a kind; `None` where it is always compared.
+    fn insert(&mut self, kind: EventKind) -> Option<()> {
+        *match kind {
             EventKind::Fault => &mut self.fault,
             EventKind::Msi => &mut self.msi,
             EventKind::Host => &mut self.host,
             EventKind::IommuWrite => &mut self.iommu_write,
+            EventKind::DeviceTlb => &mut self.device_tlb,
+            EventKind::PageResponse => &mut self.page_response,
+            EventKind::InterruptEntries => &mut self.interrupt_entries,
             _ => return None,
         } = true;
         Some(())
+    }
+
+    /// The kinds, in the order in which the writer names them.
+    pub(super) fn kinds(self) -> impl Iterator<Item = EventKind> {
+        [
+            EventKind::Fault,
+            EventKind::Msi,
+            EventKind::Host,
+            EventKind::IommuWrite,
+            EventKind::DeviceTlb,
+            EventKind::PageResponse,
+            EventKind::InterruptEntries,
+        ]
+        .into_iter()
+        .filter(move |kind| self.contains(*kind))
     }
 }
 
 impl fmt::Display for Ignored {
     /// The kinds, each with a space before it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        [EventKind::Fault, EventKind::Msi, EventKind::Host, EventKind::IommuWrite]
-            .into_iter()
-            .filter(|kind| self.contains(*kind))
-            .try_for_each(|kind| write!(f, " {kind}"))
+        self.kinds().try_for_each(|kind| write!(f, " {kind}"))
     }
 }
 
 /// A header while its lines come in.
-#[derive(Default)]
 pub(super) struct HeaderLines {
+    format_version: FormatVersion,
     guest: Option<String>,
     cap: Option<u64>,
     ecap: Option<u64>,
@@ -137,19 +164,30 @@ impl HeaderLines {
         self.capabilities_line
     }
 
-    /// Checks the first line of a file.
-    pub(super) fn check_first(text: &str) -> Result<(), FormatError> {
+    /// Takes the first line of a file.
+    pub(super) fn start(text: &str) -> Result<Self, FormatError> {
         let mut words = text.split_ascii_whitespace();
         if words.next() != Some("#") || words.next() != Some("vtd-recording") {
             return Err(FormatError::NotARecording { found: shortened(text.trim()) });
         }
         let version = words.next().unwrap_or_default();
-        if hexadecimal::number(version) != Some(VERSION) {
-            return Err(FormatError::UnsupportedVersion { found: shortened(version) });
+        let format_version = hexadecimal::number(version)
+            .and_then(FormatVersion::from_number)
+            .ok_or_else(|| FormatError::UnsupportedVersion { found: shortened(version) })?;
+        match words.next() {
+            Some(word) => Err(FormatError::ExtraField { line: 1, found: shortened(word) }),
+            None => Ok(Self {
+                format_version,
+                guest: None,
+                cap: None,
+                ecap: None,
+                version: None,
+                host_address_width: None,
+                strict: None,
+                ignore: None,
+                capabilities_line: 0,
+            }),
         }
-        words
-            .next()
-            .map_or(Ok(()), |word| Err(FormatError::ExtraField { line: 1, found: shortened(word) }))
     }
 
     /// Takes a later line: what follows its `#`. Most of what it does not know is a comment.
@@ -174,6 +212,7 @@ impl HeaderLines {
             Some("strict") => set(&mut self.strict, line, "strict", ())?,
             Some("ignore") => {
                 let ignored = ignored(&mut fields)?;
+                rules::check_ignored(line, self.format_version, ignored)?;
                 set(&mut self.ignore, line, "ignore", ignored)?;
             }
             _ => return Ok(()),
@@ -185,6 +224,7 @@ impl HeaderLines {
     pub(super) fn finish(self, line: u64) -> Result<Header, FormatError> {
         let missing = |name| FormatError::MissingHeader { line, name };
         Ok(Header {
+            format_version: self.format_version,
             guest: self.guest,
             cap: self.cap.ok_or_else(|| missing("cap"))?,
             ecap: self.ecap.ok_or_else(|| missing("ecap"))?,
@@ -209,11 +249,12 @@ fn set<T>(
 }
 
 fn ignored(fields: &mut Fields<'_>) -> Result<Ignored, FormatError> {
-    let expected = "`fault`, `msi`, `host` or `iommu-write`";
+    let expected = "`fault`, `msi`, `host`, `iommu-write`, `device-tlb`, `page-response` or `interrupt-entries`";
     let mut ignored = Ignored::default();
-    fields.word("ignore", expected, |word| ignored.insert(word))?;
+    let mut insert = |word| ignored.insert(EventKind::from_name(word)?);
+    fields.word("ignore", expected, &mut insert)?;
     while let Some(word) = fields.next() {
-        ignored.insert(word).ok_or_else(|| fields.error("ignore", word, expected))?;
+        insert(word).ok_or_else(|| fields.error("ignore", word, expected))?;
     }
     Ok(ignored)
 }

@@ -1,4 +1,4 @@
-//! The text format of recordings, version 1: a [`Header`], then one [`Event`] a line.
+//! The text format of recordings, versions 1 and 2: a [`Header`], then one [`Event`] a line.
 //!
 //! Numbers are hexadecimal without a prefix, except the size of a register access. Where the format
 //! leaves room, [`Reader`] takes more than [`Writer`] gives:
@@ -11,7 +11,12 @@
 //!   Comments are skipped, so copying a recording loses them.
 //!
 //! A file without these liberties is written again byte for byte.
+//!
+//! Version 2 has every line of version 1. [`Header::format_version`] says which one a file is: a file of version 1 in which
+//! something of version 2 stands is not read, and the writer does not make one. A new header is of version 1, so that what
+//! version 1 can say stays readable for its readers; [`Event::since`] tells what a line needs.
 
+mod access;
 mod error;
 mod event;
 mod fields;
@@ -19,19 +24,24 @@ mod header;
 mod hexadecimal;
 mod host_call;
 mod lines;
+mod page_range;
 mod parse;
 mod reader;
 mod rules;
 mod text;
+mod version;
 mod writer;
 
+pub use access::{Direction, Grant, PageAccess, Permissions, RequestAccess};
 pub use error::FormatError;
-pub use event::{Direction, DmaAnswer, Event, EventKind, Permissions};
+pub use event::{
+    DmaAnswer, Event, EventKind, FaultedRequest, InterruptAnswer, InterruptEntries, PasidScope,
+    TranslatedAnswer, TranslationAnswer,
+};
 pub use header::{Header, Ignored};
-pub use host_call::{HostCall, HostCallKind, HostRange};
+pub use host_call::{HostCall, HostCallKind, HostMode};
 pub use lines::LONGEST_LINE;
+pub use page_range::PageRange;
 pub use reader::Reader;
+pub use version::FormatVersion;
 pub use writer::Writer;
-
-/// The version of the format that this module reads and writes.
-pub const VERSION: u64 = 1;

@@ -26,8 +26,7 @@ impl<R: BufRead> Reader<R> {
     pub fn new(input: R) -> Result<Self, FormatError> {
         let mut lines = Lines::new(input);
         let first = lines.next()?.map_or("", |(_, text)| text);
-        HeaderLines::check_first(first)?;
-        let mut header = HeaderLines::default();
+        let mut header = HeaderLines::start(first)?;
         while let Some((line, text)) = lines.next()? {
             match text.trim_ascii_start().strip_prefix('#') {
                 Some(text) => header.take(line, text)?,
@@ -57,7 +56,8 @@ impl<R: BufRead> Reader<R> {
         while let Some((line, text)) = self.lines.next()? {
             let text = text.trim_ascii_start();
             if !text.is_empty() && !text.starts_with('#') {
-                return Event::parse(line, text).map(|event| Some((line, event)));
+                let version = self.header.format_version;
+                return Event::parse(line, version, text).map(|event| Some((line, event)));
             }
         }
         Ok(None)

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::io::Write;
 
 use super::lines::LONGEST_LINE;
-use super::{Event, FormatError, Header, rules};
+use super::{Event, FormatError, FormatVersion, Header, rules};
 
 /// Writes a recording event by event, so that [`Reader`](super::Reader) gives back the same.
 ///
@@ -13,6 +13,7 @@ use super::{Event, FormatError, Header, rules};
 #[derive(Debug)]
 pub struct Writer<W> {
     output: W,
+    version: FormatVersion,
     line: u64,
     buffer: String,
 }
@@ -24,7 +25,8 @@ impl<W: Write> Writer<W> {
     /// [`FormatError`] where the header has something that no line can hold, or `output` fails.
     pub fn new(output: W, header: &Header) -> Result<Self, FormatError> {
         rules::check_header(header)?;
-        let mut writer = Self { output, line: 1, buffer: String::new() };
+        let version = header.format_version;
+        let mut writer = Self { output, version, line: 1, buffer: String::new() };
         let text = header.to_string();
         for line in text.lines() {
             writer.buffer.push_str(line);
@@ -36,9 +38,10 @@ impl<W: Write> Writer<W> {
     /// Writes one event.
     ///
     /// # Errors
-    /// [`FormatError`] where the event breaks a rule of its fields (nothing is written then), or the output fails.
+    /// [`FormatError`] where the event breaks a rule of its fields or needs a later version of the format than the header says
+    /// (nothing is written then), or the output fails.
     pub fn write(&mut self, event: &Event) -> Result<(), FormatError> {
-        rules::check_event(self.line, event)?;
+        rules::check_event(self.line, self.version, event)?;
         // A `String` takes everything.
         let _ = write!(self.buffer, "{event}");
         self.end_line()

@@ -61,7 +61,7 @@ impl RecordedDma {
             Err(_) => DmaAnswer::Fault,
         };
         let (source_id, pasid) = (self.source_id, self.handle.pasid());
-        Some(Event::Dma { source_id, pasid, direction, iova, answer })
+        Some(Event::Dma { source_id, pasid, access: direction.into(), iova, answer })
     }
 }
 

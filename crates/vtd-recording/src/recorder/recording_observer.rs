@@ -7,7 +7,7 @@ use vtd::spec::{FaultRecord, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
 use super::tape::Tape;
-use crate::format::Event;
+use crate::format::{Event, FormatVersion};
 use crate::observed;
 
 /// Puts what the unit tells an observer on a [`Tape`], and tells the VMM's own observer everything.
@@ -38,7 +38,7 @@ impl Observer for RecordingObserver {
     }
 
     fn fault_recorded(&self, record: &FaultRecord) {
-        self.tape.with(|open| open.draft.output(observed::fault(record)));
+        self.tape.with(|open| open.draft.output(observed::fault(FormatVersion::One, record)));
         self.pass_on(|next| next.fault_recorded(record));
     }
 

@@ -6,7 +6,7 @@ use vtd::spec::{Gpa, Slot, SourceId};
 use super::departure::{self, Departure};
 use super::machine::DmaOutcome;
 use super::report::Kind;
-use crate::format::{Direction, DmaAnswer, Event, HostCall, Permissions};
+use crate::format::{Direction, DmaAnswer, Event, FaultedRequest, HostCall, Permissions};
 
 /// What came of comparing one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,9 @@ pub(super) fn kind_of(event: &Event) -> Option<Kind> {
         Event::Msi { .. } => Some(Kind::Msi),
         Event::IommuWrite { .. } => Some(Kind::IommuWrite),
         Event::Host(_) => Some(Kind::Host),
+        Event::DeviceTlb { .. } => Some(Kind::DeviceTlb),
+        Event::PageResponse { .. } => Some(Kind::PageResponse),
+        Event::InterruptEntries(_) => Some(Kind::InterruptEntries),
         _ => None,
     }
 }
@@ -35,19 +38,24 @@ pub(super) fn compare_output(
     assigned: impl Fn(SourceId) -> bool,
 ) -> Verdict {
     if let (
-        Event::Fault { source_id, pasid, direction, address, reason },
+        Event::Fault { source_id, pasid, access, address, reason, request },
         Event::Fault {
             source_id: our_source,
             pasid: our_pasid,
-            direction: our_direction,
+            access: our_access,
             address: our_address,
             reason: our_reason,
+            request: our_request,
         },
     ) = (recorded, ours)
     {
         let same = source_id == our_source
-            && direction == our_direction
-            && address.page() == our_address.page();
+            && access == our_access
+            && request == our_request
+            && match request {
+                FaultedRequest::Interrupt => address == our_address,
+                _ => address.page() == our_address.page(),
+            };
         if !same {
             return Verdict::Differ;
         }

@@ -15,7 +15,7 @@ use super::guest_tables::GuestTables;
 use super::host_state::{HostState, host_device};
 use super::tap::Tap;
 use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
-use crate::format::{Direction, Header};
+use crate::format::Header;
 use crate::watched_memory::WatchedMemory;
 
 /// What a DMA came to.
@@ -63,7 +63,8 @@ impl Machine {
             host_address_width: caps.host_address_width(),
         };
         let host_state = HostState::new(Arc::clone(&host), tables, Quotas::default());
-        let tap = Arc::new(Tap::new(Arc::clone(&memory), host_state, keep_notes));
+        let version = header.format_version;
+        let tap = Arc::new(Tap::new(version, Arc::clone(&memory), host_state, keep_notes));
         let tapped = WatchedMemory { memory: Arc::clone(&memory), watch: Arc::clone(&tap) };
         let mut config = UnitConfig::new(caps, Arc::new(tapped));
         config.version = header.version;
@@ -213,13 +214,9 @@ impl Machine {
         &mut self,
         source_id: SourceId,
         pasid: Option<Pasid>,
-        direction: Direction,
+        access: Access,
         iova: Iova,
     ) -> Result<DmaOutcome, String> {
-        let access = match direction {
-            Direction::Read => Access::READ,
-            Direction::Write => Access::WRITE,
-        };
         if !self.is_attached(source_id) {
             self.attach(source_id, Attachment::Emulated)?;
         }

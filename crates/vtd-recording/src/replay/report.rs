@@ -25,6 +25,18 @@ pub enum Kind {
     Host,
     /// The bindings of the model host after each invalidation wait, against a walk of the tables.
     HostState,
+    /// The answers to `translate` lines.
+    Translate,
+    /// The answers to `translated` lines.
+    Translated,
+    /// The answers to `interrupt` lines.
+    Interrupt,
+    /// `page-response` lines.
+    PageResponse,
+    /// `device-tlb` lines.
+    DeviceTlb,
+    /// `interrupt-entries` lines.
+    InterruptEntries,
 }
 
 impl Kind {
@@ -39,6 +51,12 @@ impl Kind {
             Self::IommuWrite => "iommu-write",
             Self::Host => "host",
             Self::HostState => "host-state",
+            Self::Translate => "translate",
+            Self::Translated => "translated",
+            Self::Interrupt => "interrupt",
+            Self::PageResponse => "page-response",
+            Self::DeviceTlb => "device-tlb",
+            Self::InterruptEntries => "interrupt-entries",
         }
     }
 }

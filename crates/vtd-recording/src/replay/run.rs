@@ -9,7 +9,8 @@ use super::comparison::{
 use super::machine::{FaultState, Machine};
 use super::report::{Difference, Kind, Report};
 use super::{Assign, Departure, Options, ReplayError, UnknownPages};
-use crate::format::{Direction, DmaAnswer, Event, Header, HostCall, Reader};
+use crate::format::{Direction, DmaAnswer, Event, Header, HostCall, Reader, RequestAccess};
+use vtd::Access;
 use vtd::spec::{Iova, Pasid, SourceId};
 
 /// One line and what the unit did with it, for people.
@@ -79,7 +80,7 @@ struct Replay<'o, 'f> {
 struct Dma {
     source_id: SourceId,
     pasid: Option<Pasid>,
-    direction: Direction,
+    access: RequestAccess,
     iova: Iova,
     answer: DmaAnswer,
 }
@@ -88,7 +89,7 @@ impl Dma {
     /// The recorded unit refused the access by permission.
     fn is_refused_by_permission(&self) -> bool {
         matches!(&self.answer, DmaAnswer::Translated { permissions, .. }
-            if !permissions.grant(self.direction))
+            if !permissions.grant(self.access.direction))
     }
 }
 
@@ -105,15 +106,15 @@ impl Replay<'_, '_> {
                 self.machine.memory.fill_zero_page(gpa);
                 self.check_size(line)
             }
-            Event::Fault { .. } | Event::IommuWrite { .. } | Event::Msi { .. } | Event::Host(_) => {
+            event if kind_of(&event).is_some() => {
                 self.recorded.push((line, event));
                 Ok(())
             }
-            Event::Dma { source_id, pasid, direction, iova, answer } => {
+            Event::Dma { source_id, pasid, access, iova, answer } => {
                 self.begin_input(line)?;
                 self.appear(line, source_id)?;
                 let text = self.shown(|| event.to_string());
-                let dma = Dma { source_id, pasid, direction, iova, answer };
+                let dma = Dma { source_id, pasid, access, iova, answer };
                 let answer = self.dma(line, &dma)?;
                 self.show(line, text, Some(answer));
                 self.after_input(line)
@@ -157,7 +158,7 @@ impl Replay<'_, '_> {
             Event::HostFail => self.machine.fail_next_host_call(),
             Event::Reset => self.machine.reset(),
             other => {
-                let why = format!("a {} line is not known to this replay", other.kind());
+                let why = format!("lines of kind {} are not known to this replay", other.kind());
                 return Err(ReplayError::Input { line, why });
             }
         }
@@ -243,17 +244,18 @@ impl Replay<'_, '_> {
 
     fn dma(&mut self, line: u64, dma: &Dma) -> Result<String, ReplayError> {
         let before = dma.is_refused_by_permission().then(|| self.machine.fault_state());
-        let Dma { source_id, pasid, direction, iova, .. } = *dma;
+        let Dma { source_id, pasid, access, iova, .. } = *dma;
         let refused = |why| ReplayError::Attach { line, source_id, why };
-        let ours = self.machine.dma(source_id, pasid, direction, iova).map_err(refused)?;
+        let asked = asked(line, access)?;
+        let ours = self.machine.dma(source_id, pasid, asked, iova).map_err(refused)?;
         self.settle(line, before.as_ref());
         let strict = self.header.strict;
-        if dma_agrees(&dma.answer, direction, iova.0, &ours, strict) {
+        if dma_agrees(&dma.answer, access.direction, iova.0, &ours, strict) {
             self.report.agree(Kind::Dma);
         } else {
-            let recorded = Event::Dma { source_id, pasid, direction, iova, answer: dma.answer };
+            let recorded = Event::Dma { source_id, pasid, access, iova, answer: dma.answer };
             let answer = answer_of(&ours);
-            let own = Event::Dma { source_id, pasid, direction, iova, answer };
+            let own = Event::Dma { source_id, pasid, access, iova, answer };
             self.differ(line, Kind::Dma, recorded.to_string(), own.to_string());
         }
         Ok(show_outcome(&ours))
@@ -414,6 +416,25 @@ const MOST_PAGES: usize = 1 << 18;
 
 /// A and D of both stages, and EA.
 const ACCESSED_DIRTY: u64 = 0x760;
+
+/// What a unit is asked for by a `dma` line.
+fn asked(line: u64, access: RequestAccess) -> Result<Access, ReplayError> {
+    if access.zero_length {
+        let why = "field ACCESS: a read of zero length is not known to this replay".into();
+        return Err(ReplayError::Input { line, why });
+    }
+    let mut asked = match access.direction {
+        Direction::Read => Access::READ,
+        Direction::Write => Access::WRITE,
+    };
+    if access.execute {
+        asked = asked.executing();
+    }
+    if access.privileged {
+        asked = asked.with_privilege();
+    }
+    Ok(asked)
+}
 
 /// A write of a page-table entry is 8 bytes; a wait status is 4.
 fn is_table_write(event: &Event) -> bool {

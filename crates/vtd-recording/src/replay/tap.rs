@@ -8,14 +8,14 @@ use vtd::spec::{FaultRecord, Gpa, SourceId};
 use vtd::{Fault, HostCallView, InterruptMessage, Observer};
 
 use super::host_state::{CallHistory, Compared, HostState, Invalidated};
-use crate::format::{Event, HostCallKind};
+use crate::format::{Event, FormatVersion, HostCallKind};
 use crate::observed;
 use crate::watched_memory::Watch;
 
 /// What a unit under replay has done since it was last asked.
 #[derive(Debug, Default)]
 pub(super) struct Log {
-    /// Outputs, as lines.
+    /// Outputs, as lines of the recording's version.
     pub(super) outputs: Vec<Event>,
     /// The same for people, with descriptors and what else has no line.
     pub(super) notes: Vec<String>,
@@ -32,14 +32,20 @@ pub(super) struct Log {
 #[derive(Debug)]
 pub(super) struct Tap {
     log: Mutex<Log>,
+    version: FormatVersion,
     memory: Arc<SparseMemory>,
     pub(super) host_state: HostState,
 }
 
 impl Tap {
-    pub(super) fn new(memory: Arc<SparseMemory>, host_state: HostState, keep_notes: bool) -> Self {
+    pub(super) fn new(
+        version: FormatVersion,
+        memory: Arc<SparseMemory>,
+        host_state: HostState,
+        keep_notes: bool,
+    ) -> Self {
         let log = Log { keep_notes, ..Log::default() };
-        Self { log: Mutex::new(log), memory, host_state }
+        Self { log: Mutex::new(log), version, memory, host_state }
     }
 
     pub(super) fn log(&self) -> MutexGuard<'_, Log> {
@@ -96,7 +102,7 @@ impl Observer for Tap {
     }
 
     fn fault_recorded(&self, record: &FaultRecord) {
-        self.output(observed::fault(record));
+        self.output(observed::fault(self.version, record));
     }
 
     fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {

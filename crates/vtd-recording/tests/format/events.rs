@@ -3,10 +3,10 @@
 use std::slice;
 
 use vtd_recording::format::{
-    Direction, DmaAnswer, Event, EventKind, FormatError, HostCall, HostCallKind, HostRange,
-    Permissions, Reader,
+    Direction, DmaAnswer, Event, EventKind, FaultedRequest, FormatError, FormatVersion, HostCall,
+    HostCallKind, HostMode, PageRange, Permissions, Reader,
 };
-use vtd_spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot, SourceId};
+use vtd_spec::{DomainId, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot, SourceId};
 
 use crate::text::{HEADER, events};
 
@@ -14,10 +14,10 @@ fn pasid(number: u64) -> Option<Pasid> {
     Some(Pasid::from_low_bits(number))
 }
 
-fn first_stage(levels: FirstStageLevels, table: u64, flags: [bool; 3]) -> Binding {
+fn first_stage(levels: FirstStageLevels, table: u64, flags: [bool; 3]) -> HostMode {
     let [supervisor, write_protect, extended_accessed] = flags;
     let table = Gpa(table);
-    Binding::FirstStage(FirstStage { table, levels, supervisor, write_protect, extended_accessed })
+    HostMode::FirstStage(FirstStage { table, levels, supervisor, write_protect, extended_accessed })
 }
 
 fn host(source_id: u16, slot: Slot, kind: HostCallKind) -> Event {
@@ -45,7 +45,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Dma {
                 source_id: SourceId(0x10),
                 pasid: None,
-                direction: Direction::Read,
+                access: Direction::Read.into(),
                 iova: Iova(0xfffc_11c0),
                 answer: DmaAnswer::Translated {
                     gpa: Gpa(0x252_c000),
@@ -59,7 +59,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Dma {
                 source_id: SourceId(0xffff),
                 pasid: pasid(0xfffff),
-                direction: Direction::Write,
+                access: Direction::Write.into(),
                 iova: Iova(0),
                 answer: DmaAnswer::Translated {
                     gpa: Gpa(0),
@@ -73,7 +73,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Dma {
                 source_id: SourceId(0x18),
                 pasid: pasid(0),
-                direction: Direction::Write,
+                access: Direction::Write.into(),
                 iova: Iova(0x7122),
                 answer: DmaAnswer::Translated {
                     gpa: Gpa(0xa0_0000),
@@ -87,7 +87,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Dma {
                 source_id: SourceId(0x20),
                 pasid: None,
-                direction: Direction::Read,
+                access: Direction::Read.into(),
                 iova: Iova(0x10_1000),
                 answer: DmaAnswer::Fault,
             },
@@ -97,9 +97,10 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Fault {
                 source_id: SourceId(0x18),
                 pasid: pasid(1),
-                direction: Direction::Read,
+                access: Direction::Read.into(),
                 address: Iova(0x10_1008),
                 reason: 0x71,
+                request: FaultedRequest::Untranslated,
             },
         ),
         (
@@ -107,9 +108,10 @@ fn lines_are_events() -> Result<(), FormatError> {
             Event::Fault {
                 source_id: SourceId(0x18),
                 pasid: None,
-                direction: Direction::Write,
+                access: Direction::Write.into(),
                 address: Iova(u64::MAX),
                 reason: 0xff,
+                request: FaultedRequest::Untranslated,
             },
         ),
         (
@@ -128,7 +130,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             host(
                 0x18,
                 Slot::Rid,
-                HostCallKind::Bind { binding: Binding::PassThrough, domain: DomainId(0) },
+                HostCallKind::Bind { mode: HostMode::PassThrough, domain: DomainId(0) },
             ),
         ),
         (
@@ -137,7 +139,7 @@ fn lines_are_events() -> Result<(), FormatError> {
                 0x18,
                 slot,
                 HostCallKind::Bind {
-                    binding: first_stage(FirstStageLevels::Four, 0x10_0000, [false; 3]),
+                    mode: first_stage(FirstStageLevels::Four, 0x10_0000, [false; 3]),
                     domain: DomainId(0xffff),
                 },
             ),
@@ -148,7 +150,7 @@ fn lines_are_events() -> Result<(), FormatError> {
                 0x18,
                 slot,
                 HostCallKind::Replace {
-                    binding: first_stage(FirstStageLevels::Five, 0xffff_ffff_ffff_f000, [true; 3]),
+                    mode: first_stage(FirstStageLevels::Five, 0xffff_ffff_ffff_f000, [true; 3]),
                     domain: DomainId(5),
                 },
             ),
@@ -159,7 +161,7 @@ fn lines_are_events() -> Result<(), FormatError> {
                 0x18,
                 Slot::Rid,
                 HostCallKind::Replace {
-                    binding: first_stage(FirstStageLevels::Four, 0, [false, true, false]),
+                    mode: first_stage(FirstStageLevels::Four, 0, [false, true, false]),
                     domain: DomainId(5),
                 },
             ),
@@ -170,7 +172,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             host(
                 0x20,
                 Slot::Rid,
-                HostCallKind::Invalidate(HostRange::Pages {
+                HostCallKind::Invalidate(PageRange::Pages {
                     address: Iova(0x7f0_0000_4000),
                     pages: 16,
                 }),
@@ -181,12 +183,12 @@ fn lines_are_events() -> Result<(), FormatError> {
             host(
                 0x20,
                 Slot::Rid,
-                HostCallKind::Invalidate(HostRange::Pages { address: Iova(0), pages: 1 << 52 }),
+                HostCallKind::Invalidate(PageRange::Pages { address: Iova(0), pages: 1 << 52 }),
             ),
         ),
         (
             "host invalidate 00:05.0 fffff 0 all".into(),
-            host(0x28, slot, HostCallKind::Invalidate(HostRange::Everything)),
+            host(0x28, slot, HostCallKind::Invalidate(PageRange::Everything)),
         ),
         ("host-fail".into(), Event::HostFail),
         ("reset".into(), Event::Reset),
@@ -198,6 +200,7 @@ fn lines_are_events() -> Result<(), FormatError> {
             "{line}"
         );
         assert_eq!(event.to_string(), line);
+        assert_eq!(event.since(), FormatVersion::One);
         let word = line.split(' ').next().expect("a word");
         assert_eq!(event.kind().name(), word);
         assert_eq!(EventKind::from_name(word), Some(event.kind()));

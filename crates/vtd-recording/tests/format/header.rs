@@ -1,6 +1,6 @@
 //! The header.
 
-use vtd_recording::format::{EventKind, FormatError, Header, Ignored, Reader};
+use vtd_recording::format::{EventKind, FormatError, FormatVersion, Header, Ignored, Reader};
 
 use crate::text::{HEADER, refusal, written};
 
@@ -10,9 +10,19 @@ fn headers_are_read_and_written() -> Result<(), FormatError> {
     all.guest = Some("Linux 6.12, naïve: first-stage".into());
     all.host_address_width = Some(48);
     all.strict = true;
-    all.ignore = Ignored { fault: true, msi: true, host: true, iommu_write: true };
+    all.ignore =
+        Ignored { fault: true, msi: true, host: true, iommu_write: true, ..Ignored::default() };
     let mut some = Header::new(0, 0, 0);
     some.ignore.msi = true;
+    let mut later = Header::new(1, 2, 0x10);
+    later.format_version = FormatVersion::Two;
+    later.ignore = Ignored {
+        msi: true,
+        device_tlb: true,
+        page_response: true,
+        interrupt_entries: true,
+        ..Ignored::default()
+    };
     let table = [
         (
             all,
@@ -21,6 +31,11 @@ fn headers_are_read_and_written() -> Result<(), FormatError> {
         ),
         (some, "# vtd-recording 1\n# cap 0\n# ecap 0\n# ver 0\n# ignore msi\n"),
         (Header::new(1, 2, 0x10), HEADER),
+        (
+            later,
+            "# vtd-recording 2\n# cap 1\n# ecap 2\n# ver 10\n\
+             # ignore msi device-tlb page-response interrupt-entries\n",
+        ),
     ];
     for (header, text) in table {
         assert_eq!(String::from_utf8_lossy(&written(&header, &[])?), text);
@@ -41,19 +56,22 @@ fn ignored_kinds_are_those_that_a_header_can_name() {
 #[test]
 fn bad_headers_are_refused() {
     let table = [
-        ("", r#"line 1: "" is not the first line of a recording, `# vtd-recording 1`"#),
+        ("", r#"line 1: "" is not the first line of a recording, `# vtd-recording 1` or `2`"#),
         (
             "\n# vtd-recording 1\n",
-            r#"line 1: "" is not the first line of a recording, `# vtd-recording 1`"#,
+            r#"line 1: "" is not the first line of a recording, `# vtd-recording 1` or `2`"#,
         ),
-        ("reset\n", r#"line 1: "reset" is not the first line of a recording, `# vtd-recording 1`"#),
         (
-            "# vtd-recording 2\n",
-            r#"line 1: version "2" of the recording format is not supported, only 1 is"#,
+            "reset\n",
+            r#"line 1: "reset" is not the first line of a recording, `# vtd-recording 1` or `2`"#,
+        ),
+        (
+            "# vtd-recording 3\n",
+            r#"line 1: version "3" of the recording format is not supported, only 1 and 2 are"#,
         ),
         (
             "# vtd-recording\n",
-            r#"line 1: version "" of the recording format is not supported, only 1 is"#,
+            r#"line 1: version "" of the recording format is not supported, only 1 and 2 are"#,
         ),
         ("# vtd-recording 1 beta\n", r#"line 1: "beta" after the last field"#),
         (
@@ -88,11 +106,19 @@ fn bad_headers_are_refused() {
         ),
         (
             "# vtd-recording 1\n# ignore msi read\n",
-            r#"line 2: field ignore: "read" is not `fault`, `msi`, `host` or `iommu-write`"#,
+            r#"line 2: field ignore: "read" is not `fault`, `msi`, `host`, `iommu-write`, `device-tlb`, `page-response` or `interrupt-entries`"#,
+        ),
+        (
+            "# vtd-recording 2\n# ignore interrupt\n",
+            r#"line 2: field ignore: "interrupt" is not `fault`, `msi`, `host`, `iommu-write`, `device-tlb`, `page-response` or `interrupt-entries`"#,
+        ),
+        (
+            "# vtd-recording 1\n# ignore msi interrupt-entries device-tlb\n",
+            r#"line 2: field ignore: "device-tlb" needs version 2 of the recording format, and this is version 1"#,
         ),
         (
             "# vtd-recording 1\n# ignore\n",
-            "line 2: field ignore is missing: expected `fault`, `msi`, `host` or `iommu-write`",
+            "line 2: field ignore is missing: expected `fault`, `msi`, `host`, `iommu-write`, `device-tlb`, `page-response` or `interrupt-entries`",
         ),
     ];
     for (text, message) in table {

@@ -5,6 +5,8 @@ mod events;
 mod header;
 mod input_output;
 mod refusals;
+mod round_trip;
 mod shipped_files;
 mod text;
+mod version_2;
 mod writer;

@@ -67,7 +67,10 @@ fn bad_lines_are_refused() {
             "fault 00:03.0 100000 r 0 reason 1",
             r#"line 5: field PASID: "100000" is not a hexadecimal number of at most 20 bits, or `-`"#,
         ),
-        ("dma 00:03.0 1 rw 0 fault", r#"line 5: field rw: "rw" is not `r` or `w`"#),
+        (
+            "dma 00:03.0 1 rw 0 fault",
+            r#"line 5: field ACCESS: "rw" is not `r` or `w`, then any of `x`, `p` and `z` in this order"#,
+        ),
         (
             "dma 00:03.0 1 r 0 none",
             r#"line 5: field GPA: "none" is not a hexadecimal number of at most 64 bits, or `fault`"#,
@@ -98,13 +101,16 @@ fn bad_lines_are_refused() {
         // Host calls.
         (
             "host",
-            "line 5: field CALL is missing: expected `bind`, `replace`, `unbind` or `invalidate`",
+            "line 5: field CALL is missing: expected `bind`, `replace`, `unbind`, `invalidate`, `map` or `unmap`",
         ),
         (
             "host fail",
-            r#"line 5: field CALL: "fail" is not `bind`, `replace`, `unbind` or `invalidate`"#,
+            r#"line 5: field CALL: "fail" is not `bind`, `replace`, `unbind`, `invalidate`, `map` or `unmap`"#,
         ),
-        ("host bind 00:03.0 1 ss 0 0", r#"line 5: field MODE: "ss" is not `fs4`, `fs5` or `pt`"#),
+        (
+            "host bind 00:03.0 1 ss 0 0",
+            r#"line 5: field MODE: "ss" is not `fs4`, `fs5`, `ss3`, `ss4`, `ss5` or `pt`"#,
+        ),
         (
             "host bind 00:03.0 1 pt 1000 0",
             r#"line 5: field TABLE: "1000" is not 0, as pass-through has no table"#,

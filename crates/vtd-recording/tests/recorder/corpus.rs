@@ -10,7 +10,8 @@ type Destination = (SourceId, Option<Pasid>, Direction, Iova, Option<Gpa>);
 
 fn destinations(events: &[Event]) -> Vec<Destination> {
     let destination = |event: &Event| {
-        let Event::Dma { source_id, pasid, direction, iova, answer } = *event else { return None };
+        let Event::Dma { source_id, pasid, access, iova, answer } = *event else { return None };
+        let direction = access.direction;
         let page = match answer {
             DmaAnswer::Translated { gpa, mask, permissions } if permissions.grant(direction) => {
                 Some(Gpa(gpa.0 + (iova.0 & mask)).page())

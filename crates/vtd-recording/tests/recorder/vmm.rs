@@ -65,13 +65,13 @@ impl Vmm {
                 let (device, _) = self.devices.remove(source_id).unwrap();
                 self.unit.release(device).unwrap();
             }
-            Event::Dma { source_id, pasid, direction, iova, .. } => {
+            Event::Dma { source_id, pasid, access, iova, .. } => {
                 let emulated = |(_, attachment)| attachment == Attachment::Emulated;
                 if self.devices.get(source_id).is_none_or(|device| emulated(*device)) {
-                    let answer = self.request(*source_id, *pasid, *direction, *iova);
+                    let answer = self.request(*source_id, *pasid, access.direction, *iova);
                     let (source_id, pasid) = (*source_id, *pasid);
-                    let (direction, iova) = (*direction, *iova);
-                    answered = Some(Event::Dma { source_id, pasid, direction, iova, answer });
+                    let (access, iova) = (*access, *iova);
+                    answered = Some(Event::Dma { source_id, pasid, access, iova, answer });
                 }
             }
             _ => return None,
