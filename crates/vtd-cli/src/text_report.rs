@@ -10,6 +10,9 @@ use crate::printable::Printable;
 /// How many characters of the guest's description are shown.
 const GUEST_WIDTH: usize = 300;
 
+/// The column of kinds is as wide as its longest name, and no narrower than the longest of most recordings.
+const NARROWEST_KIND: usize = "iommu-write".len();
+
 /// What a replay of one file found.
 pub(crate) struct TextReport<'r> {
     pub(crate) file: &'r Path,
@@ -27,10 +30,12 @@ impl fmt::Display for TextReport<'_> {
             }
             None => writeln!(f, "{}", self.file.display())?,
         }
-        writeln!(f, "  {:<11}  {:>8}  {:>9}  {:>6}", "", "agree", "explained", "differ")?;
+        let names = report.kinds.keys().map(|kind| kind.name().len());
+        let width = names.max().unwrap_or_default().max(NARROWEST_KIND);
+        writeln!(f, "  {:<width$}  {:>8}  {:>9}  {:>6}", "", "agree", "explained", "differ")?;
         for (kind, tally) in &report.kinds {
             let Tally { agree, explained, differ } = tally;
-            writeln!(f, "  {kind:<11}  {agree:>8}  {explained:>9}  {differ:>6}")?;
+            writeln!(f, "  {kind:<width$}  {agree:>8}  {explained:>9}  {differ:>6}")?;
         }
         if !report.explained_by.is_empty() {
             let by = report.explained_by.iter().map(|(name, count)| format!("{name} {count}"));

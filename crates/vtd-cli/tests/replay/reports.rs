@@ -1,6 +1,6 @@
 //! The reports: for people, for programs, and step by step.
 
-use crate::program::{CACHING_MODE, Files, SVA, VECTOR, replay};
+use crate::program::{CACHING_MODE, Files, SVA, VECTOR, replay, replay_with_input, shipped};
 use serde_json::{Value, json};
 
 #[test]
@@ -37,6 +37,31 @@ fn lines_of_memory_are_no_steps() {
 fn the_json_of_a_vector() {
     let run = replay(["--format", "json", VECTOR]);
     assert_eq!((run.code, run.stderr.as_str()), (0, ""));
+    insta::assert_snapshot!(run.stdout);
+}
+
+/// A vector in version 2 with outputs of the kinds that version 2 adds, none of which the unit has.
+fn version_2() -> String {
+    let text = shipped(VECTOR).replacen("# vtd-recording 1", "# vtd-recording 2", 1);
+    let lines = [
+        "device-tlb 00:03.0 * 0 all",
+        "device-tlb 00:03.0 1 7000 10",
+        "page-response 00:03.0 1 1ff f",
+        "interrupt-entries 10 8",
+        "host map 00:03.0 - 0 1000 1 rw",
+        "fault 00:03.0 - w 5 reason 22 interrupt",
+    ];
+    text + &lines.join("\n") + "\n"
+}
+
+#[test]
+fn the_text_of_version_2() {
+    insta::assert_snapshot!(replay_with_input(["-"], version_2().as_bytes()).stdout);
+}
+
+#[test]
+fn the_json_of_version_2() {
+    let run = replay_with_input(["--format", "json", "-"], version_2().as_bytes());
     insta::assert_snapshot!(run.stdout);
 }
 
