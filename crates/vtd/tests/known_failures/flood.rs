@@ -167,7 +167,7 @@ fn known_failure_20_a_host_that_refuses_is_told_in_a_few_effects_and_again_after
 // feature: 2.rate-limited diagnostics with counters
 #[test]
 fn known_failure_20_a_device_over_its_quota_is_told_in_a_few_effects() {
-    let quotas = Quotas { per_device: 1, per_unit: 1 };
+    let quotas = Quotas { per_device: 1, per_unit: 1, ..Quotas::default() };
     let guest = Guest::of(Shape { limits: once(10, 100), quotas, ..Shape::default() });
     let _device = guest.assigned();
     for pasid in [5, 6] {
