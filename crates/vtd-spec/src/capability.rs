@@ -50,6 +50,16 @@ pub enum CapabilityError {
     /// A host address width outside 12 to 52 bits.
     #[error("a host address width of {0} bits: it lies between 12 and 52")]
     HostAddressWidth(u8),
+    /// A number that its field cannot hold, or that no unit has.
+    #[error("{field} is {value:#x}: it is {allowed}")]
+    OutOfRange {
+        /// The field and what it counts.
+        field: &'static str,
+        /// The number asked for.
+        value: u64,
+        /// What it may be.
+        allowed: &'static str,
+    },
 }
 
 macro_rules! shown {
@@ -63,7 +73,16 @@ macro_rules! shown {
 }
 
 impl Capabilities {
-    /// The capabilities that these register values show.
+    /// The bits of CAP that a unit of this project may show. The others are reserved or out of scope: the advanced fault log
+    /// (AFL 3), posted interrupts (PI 59) and enhanced commands (ECMDS 61).
+    pub const IMPLEMENTED_CAP: u64 = 0xd1ff_ff8f_ff7f_1ff7;
+    /// The bits of ECAP that a unit of this project may show. The others are reserved or out of scope: memory types with their
+    /// range registers (MTS 25), the obsolete DIS (27), and performance monitoring (PMS 51).
+    pub const IMPLEMENTED_ECAP: u64 = 0x0033_fffe_e4f3_ffdf;
+
+    /// The capabilities that these register values show, such as those of a recorded unit;
+    /// [`CapabilitiesBuilder`](crate::CapabilitiesBuilder) takes words, and is stricter: what it builds passes here. Features that
+    /// this project does not have are let through: a unit leaves out [what is not implemented](Self::IMPLEMENTED_CAP).
     ///
     /// The host address width is MGAW + 1, at most 52, until
     /// [`with_host_address_width`](Self::with_host_address_width) says otherwise.

@@ -5,6 +5,8 @@
 mod address;
 mod binding;
 mod capability;
+mod capability_builder;
+mod capability_list;
 pub mod descriptor;
 mod entry;
 mod fault;
@@ -20,6 +22,7 @@ pub mod table;
 pub use address::{Gpa, Iova};
 pub use binding::{Binding, FirstStage, FirstStageLevels, Slot};
 pub use capability::{Capabilities, CapabilityError};
+pub use capability_builder::{CapabilitiesBuilder, InterruptRemapping};
 pub use entry::{Entry, Malformed};
 pub use fault::FaultReason;
 pub use fault_record::{AddressType, FaultRecord, RequestKind};
