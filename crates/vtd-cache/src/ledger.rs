@@ -170,6 +170,14 @@ impl Ledger {
         left
     }
 
+    /// A device has another source-id: its context entry is another one, so all its slots are to be reconciled. What is held
+    /// stays.
+    pub fn renumber_device(&mut self, device: DeviceKey, source_id: SourceId) {
+        if let Some(device) = self.devices.get_mut(&device) {
+            device.source_id = source_id;
+        }
+    }
+
     /// Whether this device is in the ledger.
     #[must_use]
     pub fn has_device(&self, device: DeviceKey) -> bool {

@@ -208,6 +208,47 @@ fn capabilities_decide_what_fits() {
 }
 
 #[test]
+fn pasids_have_as_many_bits_as_the_host_says() {
+    let mut capabilities = HostCapabilities::everything();
+    // Bits, the last PASID that fits, the first that does not.
+    let rows = [
+        (0, Some(0), Some(1)),
+        (8, Some(0xff), Some(0x100)),
+        (16, Some(0xffff), Some(0x1_0000)),
+        (20, Some(0xf_ffff), None),
+        (255, Some(0xf_ffff), None),
+    ];
+    for (bits, last, beyond) in rows {
+        capabilities.pasid_bits = bits;
+        let fits = |pasid| capabilities.supports(&Binding::PassThrough, slot(pasid));
+        assert_eq!((last.map(fits), beyond.is_some_and(fits)), (Some(true), false), "{bits}");
+        assert!(capabilities.supports(&Binding::PassThrough, Slot::Rid));
+    }
+}
+
+// feature: 7.erratum 772415
+#[test]
+fn the_erratum_forbids_first_stage_tables_over_read_only_memory() {
+    let rows =
+        [(false, false, true), (false, true, true), (true, false, true), (true, true, false)];
+    for (erratum, read_only, binds) in rows {
+        let mut capabilities = HostCapabilities::everything();
+        capabilities.erratum_772415 = erratum;
+        capabilities.read_only_memory = read_only;
+        assert_eq!(capabilities.binds_first_stage(), binds);
+        let five = FirstStage { levels: FirstStageLevels::Five, ..four_levels(0x1000) };
+        for stage in [four_levels(0x1000), five] {
+            let found = capabilities.supports(&Binding::FirstStage(stage), Slot::Rid);
+            assert_eq!(found, binds, "{erratum} {read_only}");
+        }
+        assert!(capabilities.supports(&Binding::PassThrough, Slot::Rid));
+    }
+    let mut five_only = HostCapabilities::none();
+    five_only.first_stage_five = true;
+    assert!(!five_only.binds_first_stage(), "ECAP.FSTS is four levels at least");
+}
+
+#[test]
 fn pasids_run_out_for_each_device_alone() {
     let mut capabilities = HostCapabilities::everything();
     capabilities.pasids = 2;

@@ -14,7 +14,8 @@ use crate::{DiagnosticLimits, Observer, Wake};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct UnitConfig {
-    /// CAP, ECAP and the host address width.
+    /// CAP, ECAP and the host address width as the VMM would like them. The guest is shown
+    /// [`RemappingUnit::capabilities`](crate::RemappingUnit::capabilities), which may be less.
     pub capabilities: Capabilities,
     /// VER as the guest reads it: minor 3:0, major 7:4.
     pub version: u32,

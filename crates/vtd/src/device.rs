@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 use vtd_cache::DeviceKey;
 use vtd_host::{HostCapabilities, HostDevice};
@@ -45,7 +45,8 @@ pub struct DeviceView {
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) id: DeviceId,
-    pub(crate) source_id: SourceId,
+    /// Changes when the guest renumbers its buses.
+    source_id: AtomicU16,
     pub(crate) attachment: Attachment,
     /// What the host can bind, for an assigned device.
     pub(crate) host: Option<HostCapabilities>,
@@ -53,6 +54,12 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// The source-id of now. What was walked with it counts only if nothing has been invalidated since: a renumbered device is
+    /// invalidated after its source-id has changed.
+    pub(crate) fn source_id(&self) -> SourceId {
+        SourceId(self.source_id.load(Ordering::Acquire))
+    }
+
     pub(crate) fn is_released(&self) -> bool {
         self.released.load(Ordering::Acquire)
     }
@@ -68,7 +75,7 @@ impl Device {
     pub(crate) fn view(&self) -> DeviceView {
         DeviceView {
             id: self.id,
-            source_id: self.source_id,
+            source_id: self.source_id(),
             attachment: self.attachment,
             releasing: self.is_released(),
         }
@@ -117,7 +124,8 @@ impl Devices {
         host: Option<HostCapabilities>,
     ) -> Arc<Device> {
         let released = AtomicBool::new(false);
-        let device = Arc::new(Device { id, source_id, attachment, host, released });
+        let number = AtomicU16::new(source_id.0);
+        let device = Arc::new(Device { id, source_id: number, attachment, host, released });
         self.devices.insert(id, Arc::clone(&device));
         self.sources.insert(source_id, id);
         device
@@ -126,8 +134,17 @@ impl Devices {
     /// Forgets a device; whether it was there.
     pub(crate) fn remove(&mut self, id: DeviceId) -> bool {
         let Some(device) = self.devices.remove(&id) else { return false };
-        self.sources.remove(&device.source_id);
+        self.sources.remove(&device.source_id());
         true
+    }
+
+    /// Gives a device another source-id, which no device has.
+    pub(crate) fn renumber(&mut self, id: DeviceId, source_id: SourceId) {
+        if let Some(device) = self.devices.get(&id) {
+            self.sources.remove(&device.source_id());
+            device.source_id.store(source_id.0, Ordering::Release);
+            self.sources.insert(source_id, id);
+        }
     }
 
     pub(crate) fn next_handle(&self) -> u32 {

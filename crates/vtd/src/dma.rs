@@ -46,7 +46,7 @@ pub struct DmaHandle {
 
 impl fmt::Debug for DmaHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DmaHandle({}, {:?})", self.device.source_id, self.pasid)
+        write!(f, "DmaHandle({}, {:?})", self.device.source_id(), self.pasid)
     }
 }
 

@@ -30,6 +30,36 @@ pub enum AttachError {
     /// The unit has as many devices as there are handles.
     #[error("{0} cannot be attached: there are too many devices")]
     TooManyDevices(SourceId),
+    /// The guest has started, and what it is shown is more than the host has for this device.
+    #[error(
+        "{source_id} cannot be assigned: the guest is shown {feature}, and the host does not have it"
+    )]
+    HostLacks {
+        /// Which device.
+        source_id: SourceId,
+        /// The first feature that the host lacks.
+        feature: &'static str,
+    },
+    /// Of the kinds of translation that the guest would be shown, the host has none.
+    #[error(
+        "{0} cannot be assigned: the host has none of the kinds of translation that the unit shows"
+    )]
+    NothingInCommon(SourceId),
+}
+
+/// A device could not be given another source-id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RenumberError {
+    /// The handle names no attached device.
+    #[error("no such device: it was released")]
+    UnknownDevice,
+    /// A release of the device is under way.
+    #[error("{0} is being released")]
+    Releasing(SourceId),
+    /// Another device has this source-id, be it one whose release is under way.
+    #[error("{0} is attached already")]
+    SourceIdTaken(SourceId),
 }
 
 /// A handle that names no attached device, or one of the wrong kind for what was asked.

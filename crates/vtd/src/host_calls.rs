@@ -127,7 +127,7 @@ fn mapping(range: &ShadowRange) -> Option<Mapping> {
 }
 
 fn view<'a>(device: &Device, request: &'a HostRequest, done: bool) -> HostCallView<'a> {
-    let source_id = device.source_id;
+    let source_id = device.source_id();
     match request {
         HostRequest::Change(change) => {
             let slot = change.slot;

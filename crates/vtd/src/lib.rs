@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod agreement;
 mod config;
 mod counts;
 mod device;
@@ -17,6 +18,7 @@ mod interrupt_message;
 mod invalidation_queue;
 mod observer;
 mod register_page;
+mod renumbering;
 mod shared;
 mod state;
 mod translation;
@@ -30,7 +32,7 @@ pub use diagnostics::{Diagnostic, DiagnosticEvent, DiagnosticLimits, RateLimit};
 pub use dma::{DmaError, DmaGuard, DmaHandle, DmaPiece, GuardedTranslation};
 pub use effect::{Effect, HostOperation, Wake};
 pub use engine::{DEFAULT_BUDGET, Step};
-pub use error::{AttachError, RestoreError, SaveError, UnknownDevice};
+pub use error::{AttachError, RenumberError, RestoreError, SaveError, UnknownDevice};
 pub use interrupt_message::InterruptMessage;
 pub use observer::{HostCallView, Observer};
 pub use register_page::ResetKind;

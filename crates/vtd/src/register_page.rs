@@ -136,6 +136,16 @@ impl RegisterPage {
         }
     }
 
+    /// What CAP and ECAP show.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.caps
+    }
+
+    /// CAP and ECAP show less than before: for a guest that has not seen them. What sizes the register page stays.
+    pub(crate) fn show(&mut self, caps: Capabilities) {
+        self.caps = caps;
+    }
+
     /// Reads `size` bytes. Accesses that are not 4 or 8 bytes and aligned read 0.
     pub(crate) fn read(&self, place: u64, size: u8) -> u64 {
         match size {

@@ -4,13 +4,16 @@
 //! is held while the host is called or while the VMM is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{
+    Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 use std::time::Instant;
 
 use vtd_cache::Caches;
-use vtd_spec::FaultRecord;
+use vtd_spec::{Capabilities, FaultRecord};
 use vtd_walk::Fault;
 
+use crate::agreement;
 use crate::device::Devices;
 use crate::diagnostics::{Limiter, Subject};
 use crate::effect::EffectQueue;
@@ -50,10 +53,14 @@ pub(crate) struct Shared {
     pub(crate) figures: Figures,
     wake_wanted: AtomicBool,
     limiter: Mutex<Limiter>,
+    /// What the guest is shown, from its first look on; until then the register page has it. Set under the registers' lock.
+    shown: OnceLock<Capabilities>,
 }
 
 impl Shared {
     pub(crate) fn new(config: UnitConfig) -> Self {
+        let capabilities = agreement::implemented(&config.capabilities);
+        let config = UnitConfig { capabilities, ..config };
         Self {
             engine: Mutex::new(Engine::new(config.quotas)),
             registers: Mutex::new(RegisterPage::new(config.capabilities, config.version)),
@@ -67,8 +74,24 @@ impl Shared {
             figures: Figures::default(),
             wake_wanted: AtomicBool::new(false),
             limiter: Mutex::new(Limiter::new(config.diagnostic_limits, Instant::now())),
+            shown: OnceLock::new(),
             config,
         }
+    }
+
+    /// What the guest is shown. Whoever asks acts for the guest, so from now on it does not change.
+    ///
+    /// The first to ask holds no lock that comes after that of the registers.
+    pub(crate) fn caps(&self) -> &Capabilities {
+        self.shown.get().unwrap_or_else(|| {
+            let registers = self.registers();
+            self.shown.get_or_init(|| *registers.capabilities())
+        })
+    }
+
+    /// As [`caps`](Self::caps), if the guest has started.
+    pub(crate) fn frozen_caps(&self) -> Option<&Capabilities> {
+        self.shown.get()
     }
 
     pub(crate) fn engine(&self) -> MutexGuard<'_, Engine> {

@@ -45,6 +45,8 @@ impl Shared {
         device: &Device,
         request: Request,
     ) -> Result<Translated, DmaError> {
+        // The guest has started, even if this needs no table.
+        let _shown = self.caps();
         let answer = self.answer(device, request);
         if let Err(DmaError::Fault(fault)) = &answer {
             let mut pasid = request.pasid;
@@ -56,7 +58,7 @@ impl Shared {
             }
             let record = FaultRecord {
                 address: request.iova.page().0,
-                source_id: device.source_id,
+                source_id: device.source_id(),
                 pasid,
                 reason: fault.reason,
                 kind: if request.access.write { RequestKind::Write } else { RequestKind::Read },
@@ -126,11 +128,11 @@ impl Shared {
             cached
         };
         self.with_memory(|memory| {
-            let caps = &self.config.capabilities;
+            let caps = self.caps();
             let (context, tag) = match cached {
                 Some(cached) => cached,
                 None => {
-                    let context = read_legacy_context(memory, caps, root, device.source_id)?;
+                    let context = read_legacy_context(memory, caps, root, device.source_id())?;
                     let caches = &mut self.translator().caches;
                     if is_walked_legacy(&context) {
                         caches.miss_translation();
@@ -159,13 +161,13 @@ impl Shared {
         lookup: Lookup,
     ) -> Result<Translated, Fault> {
         let key = device.id.key();
-        let caps = &self.config.capabilities;
+        let caps = self.caps();
         let cached = self.translator().caches.context(key);
         let context = match cached {
             Some(CachedContext::Scalable(context)) => context,
             Some(CachedContext::Legacy(..)) | None => {
-                let context =
-                    self.with_memory(|memory| read_context(memory, caps, root, device.source_id))?;
+                let context = self
+                    .with_memory(|memory| read_context(memory, caps, root, device.source_id()))?;
                 self.translator().caches.fill_context(lookup, key, context);
                 context
             }
@@ -211,7 +213,7 @@ impl Shared {
     /// Whether an entry on the way of a request has FPD set, as the guest's tables stand: for faults that somebody else found.
     pub(crate) fn has_fpd(&self, source_id: SourceId, pasid: Option<Pasid>) -> bool {
         let Mode::On(root) = self.translator().mode else { return false };
-        let caps = &self.config.capabilities;
+        let caps = self.caps();
         let read = self.with_memory(|memory| match root {
             RootTable::Legacy(root) => {
                 read_legacy_context(memory, caps, root, source_id).map(|context| context.fpd)

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use vtd_cache::{DeviceKey, Ledger, SavedSlot};
 use vtd_host::HostCapabilities;
-use vtd_spec::{AddressType, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId};
+use vtd_spec::{
+    AddressType, Capabilities, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId,
+};
 use vtd_walk::{Access, Fault, RootTable};
 
+use crate::agreement;
 use crate::device::Device;
 use crate::diagnostics::Subject;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
@@ -26,7 +29,7 @@ use crate::{
 /// any thread.
 #[derive(Clone, Debug)]
 pub struct RemappingUnit {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// A fault of an assigned device, as the host's IOMMU reported it.
@@ -78,6 +81,7 @@ impl RemappingUnit {
     /// What is not an aligned access of 4 or 8 bytes reads 0.
     #[must_use]
     pub fn read(&self, offset: u64, size: u8) -> u64 {
+        self.freeze();
         self.shared.registers().read(offset, size)
     }
 
@@ -86,6 +90,7 @@ impl RemappingUnit {
     /// Does at most [`DEFAULT_BUDGET`] of work and never calls the host. What is not an aligned access of 4 or 8 bytes is
     /// ignored.
     pub fn write(&self, offset: u64, size: u8, value: u64) {
+        self.freeze();
         {
             let mut registers = self.shared.registers();
             for message in registers.write(offset, size, value) {
@@ -150,6 +155,9 @@ impl RemappingUnit {
 
     /// Attaches a device. An assigned one starts blocked; the steps that follow bind what the guest's tables say.
     ///
+    /// Before the guest starts, an assigned device narrows [`capabilities`](Self::capabilities) to what its
+    /// [host](HostCapabilities) has, also if it is released again. After that a device whose host has less is refused.
+    ///
     /// # Errors
     /// [`AttachError`]: the source-id is taken, or the device cannot be assigned.
     pub fn attach(
@@ -160,12 +168,18 @@ impl RemappingUnit {
         let host = self.host_capabilities(source_id, attachment)?;
         let device = {
             let mut engine = self.shared.engine();
+            let mut registers = self.shared.registers();
             let mut devices = self.shared.devices_mut();
             if devices.of_source(source_id).is_some() {
                 return Err(AttachError::SourceIdTaken(source_id));
             }
+            let agreed = match &host {
+                Some(host) => self.agree(source_id, registers.capabilities(), host)?,
+                None => *registers.capabilities(),
+            };
             let device = devices.add(source_id, attachment, host);
             let device = device.ok_or(AttachError::TooManyDevices(source_id))?;
+            registers.show(agreed);
             if let Some(host) = host {
                 engine.ledger.add_device(device.id.key(), source_id, host.pasids);
                 if !host.unmap_cuts {
@@ -263,7 +277,8 @@ impl RemappingUnit {
         device: DeviceId,
         fault: HostFault,
     ) -> Result<(), UnknownDevice> {
-        let source_id = self.shared.devices().get(device).ok_or(UnknownDevice)?.source_id;
+        self.freeze();
+        let source_id = self.shared.devices().get(device).ok_or(UnknownDevice)?.source_id();
         let pasid = match fault.slot {
             Slot::Rid => None,
             Slot::Pasid(pasid) => Some(pasid),
@@ -321,13 +336,13 @@ impl RemappingUnit {
         if engine.is_calling_host() {
             return Err(SaveError::HostCallUnderWay);
         }
-        let caps = &self.shared.config.capabilities;
+        let caps = self.capabilities();
         let registers = self.shared.registers().save();
         let translation = self.shared.translator().mode != Mode::Off;
         let devices = self.shared.devices();
         let saved = devices.iter().map(|device| SavedDevice {
             handle: device.id.0,
-            source_id: device.source_id.0,
+            source_id: device.source_id().0,
             assigned: match device.attachment {
                 Attachment::Emulated => None,
                 Attachment::Assigned(host_device) => Some(host_device.0),
@@ -351,7 +366,8 @@ impl RemappingUnit {
         })
     }
 
-    /// A unit that goes on where a saved one stopped. Device handles stay what they were; interrupts that had not been taken as
+    /// A unit that goes on where a saved one stopped, and whose guest has started: it is shown what the state says, which may be
+    /// less than what is configured (an agreement narrowed it), never more, and which the hosts must have. Device handles stay what they were; interrupts that had not been taken as
     /// effects before the save are the VMM's to carry over.
     ///
     /// # Errors
@@ -361,8 +377,10 @@ impl RemappingUnit {
         state: &UnitState,
         onto: RestoreOnto,
     ) -> Result<Self, RestoreError> {
-        check(&config, state)?;
+        let shown = check(&config, state)?;
         let unit = Self::new(config);
+        unit.shared.registers().show(shown);
+        unit.freeze();
         {
             let pending = &state.pending;
             let root = unit.restore_registers(state)?;
@@ -394,7 +412,7 @@ impl RemappingUnit {
         commands.context |= begun.context;
         commands.iotlb |= begun.iotlb;
         let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
-        Ok(RootTable::new(root, &self.shared.config.capabilities))
+        Ok(RootTable::new(root, self.shared.caps()))
     }
 
     fn restore_devices(&self, state: &UnitState, onto: RestoreOnto) -> Result<(), RestoreError> {
@@ -405,6 +423,9 @@ impl RemappingUnit {
                 Some(host_device) => Attachment::Assigned(vtd_host::HostDevice(host_device)),
             };
             let host = self.host_capabilities(source_id, attachment)?;
+            if let Some(host) = host.filter(|_| !saved.releasing) {
+                self.agree(source_id, self.shared.caps(), &host)?;
+            }
             let mut engine = self.shared.engine();
             let mut devices = self.shared.devices_mut();
             if saved.handle >= state.next_handle
@@ -476,15 +497,15 @@ fn restore_slot(
     Ok(())
 }
 
-/// Whether a state is of a unit with this configuration.
-fn check(config: &UnitConfig, state: &UnitState) -> Result<(), RestoreError> {
+/// Whether a state is of a unit with this configuration; what its guest is shown.
+fn check(config: &UnitConfig, state: &UnitState) -> Result<Capabilities, RestoreError> {
     if !(1..=STATE_VERSION).contains(&state.version) {
         return Err(RestoreError::Version { found: state.version, readable: STATE_VERSION });
     }
-    let caps = &config.capabilities;
+    let other = |(what, saved, configured)| RestoreError::OtherUnit { what, saved, configured };
+    let caps = agreement::implemented(&config.capabilities);
+    let shown = agreement::restored(&caps, state.cap, state.ecap).map_err(other)?;
     let same = [
-        ("CAP", state.cap, caps.cap()),
-        ("ECAP", state.ecap, caps.ecap()),
         ("VER", u64::from(state.unit_version), u64::from(config.version)),
         (
             "host address width",
@@ -493,7 +514,7 @@ fn check(config: &UnitConfig, state: &UnitState) -> Result<(), RestoreError> {
         ),
     ];
     match same.into_iter().find(|(_, saved, configured)| saved != configured) {
-        Some((what, saved, configured)) => Err(RestoreError::OtherUnit { what, saved, configured }),
-        None => Ok(()),
+        Some(differs) => Err(other(differs)),
+        None => Ok(shown),
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vtd::spec::{Pasid, SourceId};
+use vtd::spec::{Capabilities, Pasid, SourceId};
 use vtd::{
     AttachError, Attachment, DeviceId, DeviceView, Effect, HostFault, RemappingUnit, ResetKind,
     Step, UnitConfig, UnknownDevice,
@@ -57,8 +57,10 @@ impl Recorded {
 }
 
 impl RecordedUnit {
-    /// A unit as it is after power-on, and the start of its recording; `guest` is what the recording says about the guest, in
-    /// words. Each line goes out in one call, so a file is best [buffered](std::io::BufWriter).
+    /// A unit as it is after power-on, and the start of its recording. The header says what the guest is shown, so that is
+    /// [settled](RemappingUnit::freeze) now: a device whose host has less than what is configured is refused.
+    ///
+    /// `guest` is what the recording says about the guest, in words. Each line goes out in one call, so a file is best [buffered](std::io::BufWriter).
     ///
     /// # Errors
     /// [`FormatError`] where the header cannot be written: `guest` is more than one line or has spaces around it, or `output`
@@ -69,7 +71,9 @@ impl RecordedUnit {
         output: impl Write + Send + 'static,
     ) -> Result<Self, FormatError> {
         let caps = &config.capabilities;
-        let mut header = Header::new(caps.cap(), caps.ecap(), config.version);
+        let cap = caps.cap() & Capabilities::IMPLEMENTED_CAP;
+        let ecap = caps.ecap() & Capabilities::IMPLEMENTED_ECAP;
+        let mut header = Header::new(cap, ecap, config.version);
         header.guest = guest.map(str::to_owned);
         let width = caps.host_address_width();
         // What it is when the header does not say.
@@ -82,6 +86,7 @@ impl RecordedUnit {
         config.observer =
             Some(Arc::new(RecordingObserver::new(Arc::clone(&tape), config.observer)));
         let unit = RemappingUnit::new(config);
+        unit.freeze();
         Ok(Self { recorded: Arc::new(Recorded { unit, tape, turn: Mutex::new(()) }) })
     }
 

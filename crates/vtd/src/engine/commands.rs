@@ -48,7 +48,7 @@ impl Engine {
             let (command, address) = registers.iotlb_command();
             drop(registers);
             let address = InvalidateAddress::from_bits(address);
-            let largest = shared.config.capabilities.maximum_address_mask();
+            let largest = shared.caps().maximum_address_mask();
             let wanted = command.invalidation(address).map(|invalidation| invalidation.scope);
             let refused = matches!(
                 wanted,
@@ -114,5 +114,5 @@ impl Engine {
 }
 
 fn root_table(shared: &Shared, root: u64) -> RootTable {
-    RootTable::new(RootTableAddress::from_bits(root), &shared.config.capabilities)
+    RootTable::new(RootTableAddress::from_bits(root), shared.caps())
 }

@@ -40,7 +40,7 @@ impl Engine {
         };
         let mut fetched = Ok(None);
         shared.config.memory.with_snapshot(&mut |memory| {
-            fetched = queue.fetch(memory, &shared.config.capabilities, head, tail);
+            fetched = queue.fetch(memory, shared.caps(), head, tail);
         });
         match fetched {
             Ok(None) => begun,
@@ -115,7 +115,7 @@ impl Engine {
                 let keys: Vec<_> = shared
                     .devices()
                     .iter()
-                    .filter(|device| scope.contains(device.id.key(), device.source_id))
+                    .filter(|device| scope.contains(device.id.key(), device.source_id()))
                     .map(|device| device.id.key())
                     .collect();
                 shared.translator().caches.invalidate_devices(keys.into_iter());

@@ -311,7 +311,7 @@ impl Engine {
         walk: &mut ShadowWalk,
         budget: &mut u32,
     ) -> NextMapping {
-        let caps = &shared.config.capabilities;
+        let caps = shared.caps();
         let mut next = NextMapping::More;
         shared.config.memory.with_snapshot(&mut |memory| {
             next = self.ledger.next_mapping(walk, memory, caps, budget);
@@ -355,7 +355,7 @@ impl Engine {
             Some(wanted) => self.ledger.next_change(cursor, &wanted, &takes, budget),
             None => {
                 let mut next = Next::More;
-                let caps = &shared.config.capabilities;
+                let caps = shared.caps();
                 shared.config.memory.with_snapshot(&mut |memory| {
                     let wanted = match mode {
                         Mode::On(RootTable::Legacy(root)) => {
