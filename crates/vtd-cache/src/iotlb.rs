@@ -23,6 +23,8 @@ pub struct Translation {
     pub granted: Granted,
     /// Writes need no walk: the dirty bit is set, or there is none to set.
     pub dirty: bool,
+    /// The tables have accesses to the page snoop processor caches.
+    pub snoop: bool,
 }
 
 impl Translation {
@@ -42,13 +44,15 @@ impl Translation {
             address: Gpa(self.page.0 | iova.0 & (self.size.bytes() - 1)),
             granted: self.granted,
             dirty: self.dirty,
+            snoop: self.snoop,
         }
     }
 }
 
 impl From<Translated> for Translation {
     fn from(walked: Translated) -> Self {
-        Self { page: walked.page, size: walked.size, granted: walked.granted, dirty: walked.dirty }
+        let Translated { page, size, granted, dirty, snoop, .. } = walked;
+        Self { page, size, granted, dirty, snoop }
     }
 }
 

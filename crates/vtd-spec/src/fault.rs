@@ -126,6 +126,25 @@ impl FaultReason {
     pub const fn code(self) -> u8 {
         self as u8
     }
+
+    /// Whether a translation request that meets this fault is completed successfully, with nothing granted, for its device to
+    /// recover from: by a page request, say. All others are unsuccessful completions.
+    ///
+    /// As in the table of fault conditions of the architecture, section 7.1.3: what a table lacks or does not permit is recoverable,
+    /// and so is whatever goes wrong in a first-stage table. Permissions (5, 6, 82, 85, 86) are completed with those that there are.
+    #[must_use]
+    pub const fn is_recoverable(self) -> bool {
+        matches!(
+            self.code(),
+            4..=6 | 0x51 | 0x59 | 0x5c | 0x5d | 0x70..=0x77 | 0x79 | 0x80..=0x86 | 0x90 | 0x91
+        )
+    }
+
+    /// Whether the fault is recorded although a translation request recovers from it.
+    #[must_use]
+    pub const fn is_reported_too(self) -> bool {
+        matches!(self, Self::FirstStageUpdateFailed)
+    }
 }
 
 impl fmt::Display for FaultReason {

@@ -1,5 +1,7 @@
 //! What a request asks for and what a walk grants.
 
+use vtd_spec::Capabilities;
+
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -10,13 +12,19 @@ pub struct Access {
     pub execute: bool,
     /// The request has supervisor privilege.
     pub privileged: bool,
+    /// The request reads no bytes: where CAP.ZLR is shown a second stage that permits writes alone serves it too. It is a read in
+    /// all else, and it means nothing in a write.
+    pub zero_length: bool,
 }
 
 impl Access {
     /// A read with user privilege.
-    pub const READ: Self = Self { write: false, execute: false, privileged: false };
+    pub const READ: Self =
+        Self { write: false, execute: false, privileged: false, zero_length: false };
     /// A write with user privilege.
-    pub const WRITE: Self = Self { write: true, execute: false, privileged: false };
+    pub const WRITE: Self = Self { write: true, ..Self::READ };
+    /// A read of no bytes with user privilege.
+    pub const ZERO_LENGTH_READ: Self = Self { zero_length: true, ..Self::READ };
 
     /// The same, fetching instructions.
     #[must_use]
@@ -35,6 +43,17 @@ impl Access {
     pub const fn with_privilege(self) -> Self {
         Self { privileged: true, ..self }
     }
+
+    /// The same to a unit with these capabilities: without CAP.ZLR a read of no bytes is a read like any other.
+    #[must_use]
+    pub const fn under(self, caps: &Capabilities) -> Self {
+        Self { zero_length: self.zero_length && !self.write && caps.zero_length_read(), ..self }
+    }
+
+    /// Whether a second stage that grants this serves the request. Its [`zero_length`](Self::zero_length) is taken at its word.
+    pub(crate) const fn is_granted(self, read: bool, write: bool) -> bool {
+        if self.write { write } else { read || self.zero_length && write }
+    }
 }
 
 /// What a translation grants to requests of the same privilege.
@@ -52,14 +71,10 @@ impl Granted {
     /// Everything, as pass-through grants it.
     pub const ALL: Self = Self { read: true, write: true, execute: true };
 
-    /// Whether this suffices for an access.
+    /// Whether this suffices for an access, a read of no bytes being one that CAP.ZLR is shown for ([`Access::under`]).
     #[must_use]
     pub const fn allows(self, access: Access) -> bool {
-        if access.write {
-            self.write && (!access.execute || self.execute)
-        } else {
-            self.read && (!access.execute || self.execute)
-        }
+        access.is_granted(self.read, self.write) && (!access.execute || self.execute)
     }
 }
 

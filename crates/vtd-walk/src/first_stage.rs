@@ -3,11 +3,11 @@
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
 use vtd_spec::planted::is_planted;
-use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, SecondStage, Target};
+use vtd_spec::table::{FirstStageEntry, FirstStagePermissions, PasidEntry, SecondStage, Target};
 use vtd_spec::{Capabilities, FaultReason, FirstStage, Gpa, Iova};
 
 use crate::nested::TablePlace;
-use crate::translate::{Path, Visited, outside_interrupts, walk_and_mark};
+use crate::translate::{Path, Stage, Visited, outside_interrupts, walk_and_mark};
 use crate::{Access, Granted, TableUpdates, Translated};
 
 /// What a PASID-table entry says of a first-stage walk beside the table itself.
@@ -17,12 +17,25 @@ pub struct FirstStageRules {
     pub stage: FirstStage,
     /// NXE with ECAP.ERS: XD of the entries counts.
     pub no_execute: bool,
+    /// SMEP with ECAP.ERS and ECAP.SRS: supervisor execute requests to pages of the user are refused.
+    pub prevent_supervisor_execute: bool,
+}
+
+impl FirstStageRules {
+    /// The rules of an entry whose first stage this is.
+    pub(crate) fn new(stage: FirstStage, entry: &PasidEntry) -> Self {
+        Self {
+            stage,
+            no_execute: entry.no_execute,
+            prevent_supervisor_execute: entry.prevent_supervisor_execute,
+        }
+    }
 }
 
 /// Walks a first-stage table. Accessed and dirty bits are set, by compare-and-exchange, only if the walk succeeds.
 ///
 /// # Errors
-/// Faults 70 to 73, 80 to 82, 85, 87 and 91.
+/// Faults 70 to 73, 80 to 82, 85, 87, 90 and 91.
 pub fn walk_first_stage(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
@@ -32,7 +45,7 @@ pub fn walk_first_stage(
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
     check_canonical(caps, rules, iova)?;
-    walk_and_mark(memory, access, updates, FaultReason::FirstStageUpdateFailed, || {
+    walk_and_mark(memory, caps, access, updates, || {
         let (path, translated) = descend(memory, caps, rules, None, iova, access)?;
         Ok((path, outside_interrupts(translated, FaultReason::InterruptRange)?))
     })
@@ -96,17 +109,20 @@ pub(crate) fn descend(
         all.execute &= permissions.execute;
         match target {
             Target::Table(next) => {
-                path.visit(under, Visited { place, raw, wanted: raw | mark })?;
+                let visited = Visited { stage: Stage::First, place, raw, wanted: raw | mark };
+                path.visit(under, visited)?;
                 table = next;
             }
             Target::Page(page, size) => {
                 check(all, rules, access)?;
                 let written = if access.write { FirstStageEntry::DIRTY } else { 0 };
-                path.visit(under, Visited { place, raw, wanted: raw | mark | written })?;
+                let wanted = raw | mark | written;
+                path.visit(under, Visited { stage: Stage::First, place, raw, wanted })?;
                 let granted = Granted {
                     read: true,
                     write: all.write || (access.privileged && !rules.stage.write_protect),
-                    execute: all.execute || !rules.no_execute,
+                    execute: (all.execute || !rules.no_execute)
+                        && !refuses_supervisor(all, rules, access),
                 };
                 let translated = Translated::new(page, size, iova, granted, dirty);
                 return Ok((path, translated));
@@ -129,11 +145,19 @@ fn check(
     if access.write && write_counts && !all.write {
         return Err(FaultReason::NoWrite);
     }
+    if access.execute && refuses_supervisor(all, rules, access) {
+        return Err(FaultReason::UserSupervisor);
+    }
     // Planted (row 7): XD counts without NXE.
     if access.execute && (rules.no_execute || is_planted(107)) && !all.execute {
         return Err(FaultReason::ExecuteRefused);
     }
     Ok(())
+}
+
+/// Whether SMEP keeps instruction fetches of this privilege from the page.
+fn refuses_supervisor(all: FirstStagePermissions, rules: &FirstStageRules, access: Access) -> bool {
+    rules.prevent_supervisor_execute && access.privileged && all.user
 }
 
 /// Whether all bits above the highest address bit repeat it.

@@ -13,7 +13,7 @@ use crate::{Access, FirstStageRules, Granted, SecondStageCodes, TableUpdates, Tr
 /// first-stage table those of the second stage that lead to it, then its entry; last those that lead to the page.
 ///
 /// # Errors
-/// Faults 70 to 7B, 7D, 80 to 82, 85 to 87 and 91.
+/// Faults 70 to 7D, 80 to 82, 85 to 87, 90 and 91.
 pub fn walk_nested(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
@@ -24,7 +24,7 @@ pub fn walk_nested(
     updates: TableUpdates,
 ) -> Result<Translated, FaultReason> {
     check_canonical(caps, rules, iova)?;
-    walk_and_mark(memory, access, updates, FaultReason::FirstStageUpdateFailed, || {
+    walk_and_mark(memory, caps, access, updates, || {
         let (mut path, first) = descend_first(memory, caps, rules, Some(second), iova, access)?;
         let (under, page) = descend_under(memory, caps, second, first.address, access)?;
         path.append(second, under);
@@ -45,6 +45,7 @@ fn joined(first: &Translated, second: &Translated) -> Translated {
             execute: first.granted.execute && second.granted.execute,
         },
         dirty: first.dirty && second.dirty,
+        snoop: first.snoop || second.snoop,
     }
 }
 

@@ -5,15 +5,15 @@ use vtd_memory::GuestMemory;
 use vtd_spec::table::{SecondStage, SecondStageEntry, SecondStagePermissions, Target};
 use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
-use crate::translate::{Path, Visited, outside_interrupts, walk_and_mark};
+use crate::translate::{Path, Stage, Visited, outside_interrupts, walk_and_mark};
 use crate::{Access, Granted, TableUpdates, Translated};
 
 /// Which column of the reference's fault codes a second-stage walk reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SecondStageCodes {
-    /// 4 to 7, C and E.
+    /// 3 (the root cannot be read) to 7, C and E.
     Legacy,
-    /// 78 to 7B, 7D and 84 to 87.
+    /// 78 to 7D and 84 to 87.
     Scalable,
 }
 
@@ -27,6 +27,7 @@ impl SecondStageCodes {
 
     fn access_failed(self, at_root: bool) -> FaultReason {
         match self {
+            Self::Legacy if at_root => FaultReason::LegacyContextInvalid,
             Self::Legacy => FaultReason::LegacyTablePointer,
             Self::Scalable if at_root => FaultReason::SecondStagePointer,
             Self::Scalable => FaultReason::SecondStageAccess,
@@ -84,7 +85,7 @@ pub fn walk_second_stage(
     }
     // Without SSADE there is nothing to mark.
     let updates = if stage.accessed_dirty { updates } else { TableUpdates::Withheld };
-    walk_and_mark(memory, access, updates, FaultReason::SecondStageUpdateFailed, || {
+    walk_and_mark(memory, caps, access, updates, || {
         let (path, translated) = descend(memory, caps, stage, codes, iova, access)?;
         Ok((path, outside_interrupts(translated, codes.interrupt_range())?))
     })
@@ -99,6 +100,7 @@ pub(crate) fn descend(
     iova: Iova,
     access: Access,
 ) -> Result<(Path, Translated), FaultReason> {
+    let access = access.under(caps);
     let levels = stage.levels.count();
     let mut table = stage.table;
     let mut all = SecondStagePermissions { read: true, write: true };
@@ -114,24 +116,26 @@ pub(crate) fn descend(
         };
         all.read &= permissions.read;
         all.write &= permissions.write;
-        if access.write && !all.write || !access.write && !all.read {
+        if !access.is_granted(all.read, all.write) {
             return Err(codes.refused(access));
         }
-        let SecondStageEntry::Present { target, dirty, .. } = entry else {
+        let SecondStageEntry::Present { target, dirty, snoop, .. } = entry else {
             return Err(codes.reserved());
         };
         let mark = SecondStageEntry::ACCESSED;
         match target {
             Target::Table(next) => {
-                path.0.push(Visited { place, raw, wanted: raw | mark });
+                path.0.push(Visited { stage: Stage::Second, place, raw, wanted: raw | mark });
                 table = next;
             }
             Target::Page(page, size) => {
                 let written = if access.write { SecondStageEntry::DIRTY } else { 0 };
-                path.0.push(Visited { place, raw, wanted: raw | mark | written });
+                let wanted = raw | mark | written;
+                path.0.push(Visited { stage: Stage::Second, place, raw, wanted });
                 let granted = Granted { read: all.read, write: all.write, execute: all.read };
                 let dirty = dirty || !stage.accessed_dirty;
-                return Ok((path, Translated::new(page, size, iova, granted, dirty)));
+                let translated = Translated::new(page, size, iova, granted, dirty);
+                return Ok((path, translated.snooping(snoop)));
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Translated {
     pub granted: Granted,
     /// Writes need no further walk: the dirty bit is set, or there is none to set. A write whose walk only looked sets none.
     pub dirty: bool,
+    /// The tables have accesses to the page snoop processor caches, whatever the request says (PGSNP, or SNP of the leaf).
+    pub snoop: bool,
 }
 
 impl Translated {
@@ -38,14 +40,18 @@ impl Translated {
         dirty: bool,
     ) -> Self {
         let address = Gpa(page.0 | iova.0 & (size.bytes() - 1));
-        Self { page, size, address, granted, dirty }
+        Self { page, size, address, granted, dirty, snoop: false }
+    }
+
+    pub(crate) const fn snooping(self, snoop: bool) -> Self {
+        Self { snoop: self.snoop || snoop, ..self }
     }
 }
 
 /// Translates a request through a PASID-table entry.
 ///
 /// # Errors
-/// 5C, 5D, 70 to 87 and 91 of the reference's table.
+/// 5C, 5D, 70 to 87, 90 and 91 of the reference's table.
 pub fn translate(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
@@ -60,9 +66,9 @@ pub fn translate(
     if access.privileged && !entry.supervisor {
         return Err(FaultReason::SupervisorDisabled);
     }
-    match &entry.translation {
+    let translated = match &entry.translation {
         Translation::FirstStage(stage) => {
-            let rules = FirstStageRules { stage: *stage, no_execute: entry.no_execute };
+            let rules = FirstStageRules::new(*stage, entry);
             walk_first_stage(memory, caps, &rules, iova, access, updates)
         }
         Translation::SecondStage(stage) => walk_second_stage(
@@ -76,19 +82,20 @@ pub fn translate(
             updates,
         ),
         Translation::Nested(first, second) => {
-            let rules = FirstStageRules { stage: *first, no_execute: entry.no_execute };
+            let rules = FirstStageRules::new(*first, entry);
             walk_nested(memory, caps, &rules, second, iova, access, updates)
         }
         Translation::PassThrough => pass_through(caps.host_address_width(), iova)
             .ok_or(FaultReason::BeyondWidth)
             .and_then(|translated| outside_interrupts(translated, FaultReason::InterruptRange)),
-    }
+    };
+    translated.map(|translated| translated.snooping(entry.page_snoop))
 }
 
 /// Translates an untranslated request through a legacy-mode context entry.
 ///
 /// # Errors
-/// 4 to 7, C and E of the reference's table.
+/// 3 to 7, C and E of the reference's table.
 pub fn translate_legacy(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
@@ -133,8 +140,33 @@ pub(crate) fn outside_interrupts(
     if translated.address.is_interrupt() { Err(fault) } else { Ok(translated) }
 }
 
+/// Whose entry has accessed and dirty bits to be set.
+#[derive(Clone, Copy)]
+pub(crate) enum Stage {
+    First,
+    Second,
+}
+
+impl Stage {
+    /// A bit has to be set by an access that does not snoop processor caches.
+    fn not_snooped(self) -> FaultReason {
+        match self {
+            Self::First => FaultReason::FirstStageNotSnooped,
+            Self::Second => FaultReason::SecondStageNotSnooped,
+        }
+    }
+
+    fn update_failed(self) -> FaultReason {
+        match self {
+            Self::First => FaultReason::FirstStageUpdateFailed,
+            Self::Second => FaultReason::SecondStageUpdateFailed,
+        }
+    }
+}
+
 /// One entry on the path of a walk, to be marked once the walk has succeeded.
 pub(crate) struct Visited {
+    pub(crate) stage: Stage,
     pub(crate) place: Gpa,
     pub(crate) raw: u64,
     pub(crate) wanted: u64,
@@ -146,39 +178,50 @@ pub(crate) struct Path(pub(crate) SmallVec<[Visited; 5]>);
 
 enum Update {
     Made,
-    EntryChanged,
-    Failed,
+    EntryChanged(Stage),
+    Failed(Stage),
 }
 
-/// Walks down and then marks the entries on the way; starts again where one has changed meanwhile. `failed` is the fault where
-/// that does not come to an end or an entry cannot be written.
+/// Walks down and then marks the entries on the way; starts again where one has changed meanwhile. It faults where that does not
+/// come to an end, where an entry cannot be written, and where one would have to be although page walks are not coherent
+/// (ECAP.SMPWCS): software sets the bits beforehand then.
 pub(crate) fn walk_and_mark(
     memory: &dyn GuestMemory,
+    caps: &Capabilities,
     access: Access,
     updates: TableUpdates,
-    failed: FaultReason,
     mut descend: impl FnMut() -> Result<(Path, Translated), FaultReason>,
 ) -> Result<Translated, FaultReason> {
-    for _ in 0..UPDATE_ATTEMPTS {
+    let mut attempt = 0;
+    loop {
         let (path, translated) = descend()?;
         if updates == TableUpdates::Withheld {
             return Ok(translated);
+        }
+        if !caps.coherent_page_walk()
+            && let Some(visited) = path.to_mark().next()
+        {
+            return Err(visited.stage.not_snooped());
         }
         match path.update(memory) {
             Update::Made => {
                 return Ok(Translated { dirty: translated.dirty || access.write, ..translated });
             }
-            Update::EntryChanged => {}
-            Update::Failed => break,
+            Update::Failed(stage) => return Err(stage.update_failed()),
+            Update::EntryChanged(stage) => {
+                attempt += 1;
+                if attempt == UPDATE_ATTEMPTS {
+                    return Err(stage.update_failed());
+                }
+            }
         }
     }
-    Err(failed)
 }
 
 impl Path {
     /// Sets accessed and dirty bits, root first, each only if the entry still has the value that the walk saw.
     fn update(&self, memory: &dyn GuestMemory) -> Update {
-        for visited in self.0.iter().filter(|visited| visited.raw != visited.wanted) {
+        for visited in self.to_mark() {
             // Planted (row 5): a plain write, whatever the entry has become.
             if is_planted(105) {
                 let _ = memory.store_qwords_release(visited.place, &[visited.wanted]);
@@ -186,10 +229,15 @@ impl Path {
             }
             match memory.compare_exchange_u64(visited.place, visited.raw, visited.wanted) {
                 Ok(Ok(_)) => {}
-                Ok(Err(_)) => return Update::EntryChanged,
-                Err(_) => return Update::Failed,
+                Ok(Err(_)) => return Update::EntryChanged(visited.stage),
+                Err(_) => return Update::Failed(visited.stage),
             }
         }
         Update::Made
+    }
+
+    /// The entries that lack a bit, root first.
+    fn to_mark(&self) -> impl Iterator<Item = &Visited> {
+        self.0.iter().filter(|visited| visited.raw != visited.wanted)
     }
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use vtd_spec::{Gpa, Iova, Pasid};
+use vtd_spec::{AddressType, Gpa, Iova, Pasid};
 use vtd_walk::{Access, Fault, Granted, Translated};
 
 use crate::DeviceId;
+use crate::ats::{Completion, TranslationRequest};
 use crate::device::Device;
 use crate::shared::Shared;
 use crate::translation::Request;
@@ -18,7 +19,8 @@ pub enum DmaError {
     /// The request faults. The guest has been told, unless an entry on the way says not to.
     #[error("blocked: {0}")]
     Fault(Fault),
-    /// The request is blocked without a record: translation is off and it has a PASID, or the root table aborts everything.
+    /// The request is blocked without a record: translation is off and it has a PASID or is no untranslated one, the root table
+    /// aborts everything, or it is a translated request with a PASID.
     #[error("blocked, without a fault record")]
     Blocked,
     /// The address lies in FEE0_0000 to FEEF_FFFF: the write is an interrupt request, not a DMA. While translation is off a read
@@ -197,8 +199,37 @@ impl DmaGuard<'_> {
         Ok(())
     }
 
+    /// Asks for a translation to keep in a device TLB (ATS). Accessed and dirty bits are set for what is granted.
+    ///
+    /// A recoverable fault is a [`Completion`] that grants nothing, and is not recorded: the device may request the page.
+    ///
+    /// # Errors
+    /// An unsuccessful completion: [`DmaError::Fault`] (aborted, or not supported for this device), which has been recorded, or
+    /// [`DmaError::Blocked`].
+    pub fn translation_request(
+        &self,
+        iova: Iova,
+        request: TranslationRequest,
+    ) -> Result<Completion, DmaError> {
+        let handle = self.handle;
+        handle.shared.translation_request(&handle.device, handle.pasid, iova, request)
+    }
+
+    /// Checks a translated request, whose address comes from a [`Completion`]. No table is walked: nothing but the context entry
+    /// (TT or DTE), the host address width and the interrupt range decides, so each request has to be checked.
+    ///
+    /// Translated requests have no PASID, that of the translation included: use the handle of the device without one.
+    ///
+    /// # Errors
+    /// [`DmaError::Fault`], which has been recorded, or [`DmaError::Blocked`].
+    pub fn translated(&self, address: Gpa, access: Access) -> Result<Gpa, DmaError> {
+        let handle = self.handle;
+        handle.shared.translated(&handle.device, handle.pasid, address, access)
+    }
+
     fn look_up(&self, iova: Iova, access: Access) -> Result<Translated, DmaError> {
-        let request = Request { pasid: self.handle.pasid, iova, access };
+        let address_type = AddressType::Untranslated;
+        let request = Request { pasid: self.handle.pasid, iova, access, address_type };
         self.handle.shared.translate(&self.handle.device, request)
     }
 }

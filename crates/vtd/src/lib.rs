@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod agreement;
+mod ats;
 mod config;
 mod counts;
 mod device;
@@ -25,6 +26,7 @@ mod translation;
 mod unit;
 mod worker;
 
+pub use ats::{Completion, TranslationRequest};
 pub use config::UnitConfig;
 pub use counts::UnitCounts;
 pub use device::{Attachment, DeviceId, DeviceView};

@@ -11,6 +11,7 @@ use vtd_walk::{
 };
 
 use crate::DmaError;
+use crate::ats::{admit, admit_legacy, widened};
 use crate::device::Device;
 use crate::shared::Shared;
 
@@ -36,42 +37,53 @@ pub(crate) struct Request {
     pub(crate) pasid: Option<Pasid>,
     pub(crate) iova: Iova,
     pub(crate) access: Access,
+    /// Whether this is to be translated for its device to go on with, or a translation request.
+    pub(crate) address_type: AddressType,
 }
 
 impl Shared {
-    /// Answers a request and records its fault.
+    /// Answers an untranslated request and records its fault.
     pub(crate) fn translate(
         &self,
         device: &Device,
         request: Request,
     ) -> Result<Translated, DmaError> {
         // The guest has started, even if this needs no table.
-        let _shown = self.caps();
-        let answer = self.answer(device, request);
+        let access = request.access.under(self.caps());
+        let answer = self.answer(device, Request { access, ..request });
         if let Err(DmaError::Fault(fault)) = &answer {
-            let mut pasid = request.pasid;
-            // Planted (row 10): directory and entry faults have no PASID, or the others have 16 bits of it.
-            if is_planted(10) && (0x50..0x5c).contains(&fault.reason.code()) {
-                pasid = None;
-            } else if is_planted(110) {
-                pasid = pasid.map(|pasid| Pasid::from_low_bits(u64::from(pasid.get() & 0xffff)));
-            }
-            let record = FaultRecord {
-                address: request.iova.page().0,
-                source_id: device.source_id(),
-                pasid,
-                reason: fault.reason,
-                kind: if request.access.write { RequestKind::Write } else { RequestKind::Read },
-                execute: request.access.execute,
-                privileged: request.access.privileged,
-                address_type: AddressType::Untranslated,
-            };
-            self.record_fault(&record, fault);
+            self.record_fault_of(device, request, fault);
         }
         answer
     }
 
-    fn answer(&self, device: &Device, request: Request) -> Result<Translated, DmaError> {
+    /// Records the fault of a request.
+    pub(crate) fn record_fault_of(&self, device: &Device, request: Request, fault: &Fault) {
+        let mut pasid = request.pasid;
+        // Planted (row 10): directory and entry faults have no PASID, or the others have 16 bits of it.
+        if is_planted(10) && (0x50..0x5c).contains(&fault.reason.code()) {
+            pasid = None;
+        } else if is_planted(110) {
+            pasid = pasid.map(|pasid| Pasid::from_low_bits(u64::from(pasid.get() & 0xffff)));
+        }
+        // A translation request is a read on the bus, whatever is to be done with the translation.
+        let is_translation = request.address_type == AddressType::TranslationRequest;
+        let is_write = request.access.write && !is_translation;
+        let record = FaultRecord {
+            address: request.iova.page().0,
+            source_id: device.source_id(),
+            pasid,
+            reason: fault.reason,
+            kind: if is_write { RequestKind::Write } else { RequestKind::Read },
+            execute: request.access.execute,
+            privileged: request.access.privileged,
+            address_type: request.address_type,
+        };
+        self.record_fault(&record, fault);
+    }
+
+    /// Answers an untranslated or a translation request, and records nothing.
+    pub(crate) fn answer(&self, device: &Device, request: Request) -> Result<Translated, DmaError> {
         if device.is_released() {
             return Err(DmaError::Released);
         }
@@ -80,9 +92,10 @@ impl Shared {
             let translator = self.translator();
             (translator.mode, translator.caches.begin())
         };
-        let is_interrupt = request.pasid.is_none() && request.iova.is_interrupt();
+        let is_untranslated = request.address_type == AddressType::Untranslated;
+        let is_interrupt = is_untranslated && request.is_to_interrupts();
         match mode {
-            Mode::Off if request.pasid.is_some() => Err(DmaError::Blocked),
+            Mode::Off if request.pasid.is_some() || !is_untranslated => Err(DmaError::Blocked),
             Mode::Off if is_interrupt => Err(DmaError::Interrupt),
             Mode::Off => Ok(untranslated(request.iova)),
             Mode::On(RootTable::Abort) => Err(DmaError::Blocked),
@@ -95,11 +108,9 @@ impl Shared {
                 fault(FaultReason::LegacyInterruptRange)
             }
             Mode::On(RootTable::Scalable(_)) if is_interrupt => fault(FaultReason::InterruptRange),
-            Mode::On(RootTable::Legacy(root)) => {
-                Ok(self.answer_legacy(device, request, root, lookup)?)
-            }
+            Mode::On(RootTable::Legacy(root)) => self.answer_legacy(device, request, root, lookup),
             Mode::On(RootTable::Scalable(root)) => {
-                Ok(self.answer_scalable(device, request, root, lookup)?)
+                self.answer_scalable(device, request, root, lookup)
             }
         }
     }
@@ -110,7 +121,7 @@ impl Shared {
         request: Request,
         root: Gpa,
         lookup: Lookup,
-    ) -> Result<Translated, Fault> {
+    ) -> Result<Translated, DmaError> {
         let cached = {
             let mut translator = self.translator();
             let caches = &mut translator.caches;
@@ -118,12 +129,16 @@ impl Shared {
                 Some(CachedContext::Legacy(context, tag)) => Some((context, Some(tag))),
                 Some(CachedContext::Scalable(_)) | None => None,
             };
+            if let Some((context, _)) = &cached {
+                admit_legacy(context, &request)?;
+            }
             if let Some((context, Some(tag))) = &cached
                 && is_walked_legacy(context)
                 && let Some(found) = caches.translation(*tag, request.iova, request.access)
             {
                 let found = found.at(request.iova);
-                return outside_interrupts(found, FaultReason::LegacyInterruptRange, context.fpd);
+                let reason = FaultReason::LegacyInterruptRange;
+                return Ok(outside_interrupts(found, reason, context.fpd)?);
             }
             cached
         };
@@ -133,6 +148,7 @@ impl Shared {
                 Some(cached) => cached,
                 None => {
                     let context = read_legacy_context(memory, caps, root, device.source_id())?;
+                    admit_legacy(&context, &request)?;
                     let caches = &mut self.translator().caches;
                     if is_walked_legacy(&context) {
                         caches.miss_translation();
@@ -159,19 +175,11 @@ impl Shared {
         request: Request,
         root: Gpa,
         lookup: Lookup,
-    ) -> Result<Translated, Fault> {
+    ) -> Result<Translated, DmaError> {
         let key = device.id.key();
         let caps = self.caps();
-        let cached = self.translator().caches.context(key);
-        let context = match cached {
-            Some(CachedContext::Scalable(context)) => context,
-            Some(CachedContext::Legacy(..)) | None => {
-                let context = self
-                    .with_memory(|memory| read_context(memory, caps, root, device.source_id()))?;
-                self.translator().caches.fill_context(lookup, key, context);
-                context
-            }
-        };
+        let context = self.scalable_context(device, root, lookup)?;
+        admit(&context, &request)?;
         let (pasid, request) = effective(&context, request)?;
         let cached = {
             let caches = &mut self.translator().caches;
@@ -181,7 +189,8 @@ impl Shared {
                 && let Some(found) = caches.translation(cached.tag, request.iova, request.access)
             {
                 let found = found.at(request.iova);
-                return outside_interrupts(found, FaultReason::InterruptRange, cached.lookup.fpd);
+                let reason = FaultReason::InterruptRange;
+                return Ok(outside_interrupts(found, reason, cached.lookup.fpd)?);
             }
             cached.map(|cached| (cached.lookup, Some(cached.tag)))
         };
@@ -201,6 +210,9 @@ impl Shared {
             let translated =
                 translate(memory, caps, &found.entry, request.iova, request.access, updates)
                     .map_err(|reason| Fault { reason, fpd: found.fpd, field: "" })?;
+            if !is_walked(&found) && request.address_type == AddressType::TranslationRequest {
+                return Ok(widened(caps, translated));
+            }
             if let Some(tag) = tag
                 && is_walked(&found)
             {
@@ -208,6 +220,42 @@ impl Shared {
             }
             Ok(translated)
         })
+    }
+
+    /// The scalable-mode context entry of a device, from the cache or from its table.
+    pub(crate) fn scalable_context(
+        &self,
+        device: &Device,
+        root: Gpa,
+        lookup: Lookup,
+    ) -> Result<ContextEntry, Fault> {
+        let (key, caps) = (device.id.key(), self.caps());
+        let cached = self.translator().caches.context(key);
+        if let Some(CachedContext::Scalable(context)) = cached {
+            return Ok(context);
+        }
+        let context =
+            self.with_memory(|memory| read_context(memory, caps, root, device.source_id()))?;
+        self.translator().caches.fill_context(lookup, key, context);
+        Ok(context)
+    }
+
+    /// The legacy-mode context entry of a device, from the cache or from its table.
+    pub(crate) fn legacy_context(
+        &self,
+        device: &Device,
+        root: Gpa,
+        lookup: Lookup,
+    ) -> Result<LegacyContextEntry, Fault> {
+        let (key, caps) = (device.id.key(), self.caps());
+        let cached = self.translator().caches.context(key);
+        if let Some(CachedContext::Legacy(context, _)) = cached {
+            return Ok(context);
+        }
+        let context =
+            self.with_memory(|memory| read_legacy_context(memory, caps, root, device.source_id()))?;
+        self.translator().caches.fill_legacy(lookup, key, context);
+        Ok(context)
     }
 
     /// Whether an entry on the way of a request has FPD set, as the guest's tables stand: for faults that somebody else found.
@@ -256,9 +304,16 @@ trait WalkResult {
     fn unreachable_memory() -> Self;
 }
 
-impl<T> WalkResult for Result<T, Fault> {
+impl<T, E: From<Fault>> WalkResult for Result<T, E> {
     fn unreachable_memory() -> Self {
-        Err(Fault::new(FaultReason::RootAccess))
+        Err(Fault::new(FaultReason::RootAccess).into())
+    }
+}
+
+impl Request {
+    /// Whether this would be an interrupt request on the bus: its address lies in the range of those and it has no PASID.
+    pub(crate) fn is_to_interrupts(&self) -> bool {
+        self.pasid.is_none() && self.iova.is_interrupt()
     }
 }
 
@@ -309,6 +364,7 @@ fn untranslated(iova: Iova) -> Translated {
         address: Gpa(iova.0),
         granted: Granted::ALL,
         dirty: true,
+        snoop: false,
     }
 }
 

@@ -39,7 +39,7 @@ fn legacy(domain: u64) -> LegacyContextEntry {
 }
 
 fn page(page: u64, size: PageSize) -> Translation {
-    Translation { page: Gpa(page), size, granted: Granted::ALL, dirty: true }
+    Translation { page: Gpa(page), size, granted: Granted::ALL, dirty: true, snoop: false }
 }
 
 /// Devices 0 to 2 with PASIDs 0, 3 and 64, of domain 1 + (device + PASID) % 3: context, entry and one translation each.

@@ -24,7 +24,8 @@ pub(super) fn answer(
     match host.binding(host_device(source_id), slot) {
         Some(Binding::PassThrough) => Ok((Gpa(iova.0), Granted::ALL)),
         Some(Binding::FirstStage(stage)) => {
-            let rules = FirstStageRules { stage, no_execute: false };
+            let rules =
+                FirstStageRules { stage, no_execute: false, prevent_supervisor_execute: false };
             walk_first_stage(memory, caps, &rules, iova, access, TableUpdates::Made)
                 .map(|translated| (translated.address, translated.granted))
         }

@@ -52,6 +52,10 @@ impl ContextEntry {
             let reason = FaultReason::ContextReserved;
             return Entry::Malformed(Malformed { fpd, domain: None, reason, field });
         }
+        if page_requests && !device_tlb {
+            let (reason, field) = (FaultReason::ContextInvalid, "PRE without DTE");
+            return Entry::Malformed(Malformed { fpd, domain: None, reason, field });
+        }
         Entry::Present(Self {
             fpd,
             device_tlb,

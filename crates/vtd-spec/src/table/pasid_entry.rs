@@ -21,6 +21,10 @@ pub struct PasidEntry {
     pub execute: bool,
     /// NXE, where ECAP.ERS is shown: XD of first-stage entries counts.
     pub no_execute: bool,
+    /// SMEP, where ECAP.ERS and ECAP.SRS are shown: supervisor execute requests to first-stage pages of the user are refused.
+    pub prevent_supervisor_execute: bool,
+    /// PGSNP: accesses to the page snoop processor caches whatever the request says.
+    pub page_snoop: bool,
 }
 
 /// PGTT of a PASID-table entry, with the tables that it names.
@@ -127,6 +131,10 @@ impl PasidEntry {
                 supervisor: first & 1 == 1,
                 execute: first >> 1 & 1 == 1 && caps.execute_requests(),
                 no_execute: first >> 5 & 1 == 1 && caps.execute_requests(),
+                prevent_supervisor_execute: first >> 6 & 1 == 1
+                    && caps.execute_requests()
+                    && caps.supervisor_requests(),
+                page_snoop: tag >> 24 & 1 == 1,
             }),
             Err(field) => invalid(field),
         }
@@ -149,12 +157,14 @@ impl PasidEntry {
         }
         let mut paging =
             self.supervisor as u64 | (self.execute as u64) << 1 | (self.no_execute as u64) << 5;
+        paging |= (self.prevent_supervisor_execute as u64) << 6;
         if let Some(first) = first {
             paging |= ((first.levels.count() - 4) as u64) << 2
                 | (first.write_protect as u64) << 4
                 | (first.extended_accessed as u64) << 7
                 | first.table.0 & ADDRESS;
         }
-        [low, self.domain.0 as u64, paging, 0, 0, 0, 0, 0]
+        let tag = self.domain.0 as u64 | (self.page_snoop as u64) << 24;
+        [low, tag, paging, 0, 0, 0, 0, 0]
     }
 }

@@ -107,6 +107,8 @@ pub enum SecondStageEntry {
         accessed: bool,
         /// D, which counts in a leaf with SSADE.
         dirty: bool,
+        /// SNP of a leaf: accesses to the page snoop processor caches whatever the request says.
+        snoop: bool,
     },
 }
 
@@ -154,6 +156,7 @@ impl SecondStageEntry {
             },
             accessed: raw & Self::ACCESSED != 0,
             dirty: raw & Self::DIRTY != 0,
+            snoop: raw & 0x800 != 0,
         }
     }
 
@@ -161,7 +164,7 @@ impl SecondStageEntry {
     #[must_use]
     pub const fn encode(&self) -> Option<u64> {
         match *self {
-            Self::Present { permissions, target, accessed, dirty } => {
+            Self::Present { permissions, target, accessed, dirty, snoop } => {
                 let target = match target {
                     Target::Table(address) | Target::Page(address, PageSize::Size4K) => address.0,
                     Target::Page(address, _) => address.0 | 0x80,
@@ -171,7 +174,8 @@ impl SecondStageEntry {
                         | permissions.read as u64
                         | (permissions.write as u64) << 1
                         | if accessed { Self::ACCESSED } else { 0 }
-                        | if dirty { Self::DIRTY } else { 0 },
+                        | if dirty { Self::DIRTY } else { 0 }
+                        | (snoop as u64) << 11,
                 )
             }
             Self::NotPresent | Self::Malformed { .. } => None,

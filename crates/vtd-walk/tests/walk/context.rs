@@ -125,6 +125,8 @@ fn known_failure_07_every_reserved_bit_of_a_context_entry_faults_42() {
                 let expected = match (word, bit) {
                     (0, 0) => Some(0x41),
                     _ if reserved >> bit & 1 == 1 => Some(0x42),
+                    // PRE without DTE.
+                    (0, 4) => Some(0x43),
                     _ => None,
                 };
                 assert_eq!(code(&guest, &caps, 0x1218), expected, "{caps:?} qw{word} bit {bit}");

@@ -44,6 +44,7 @@ fn rules(levels: FirstStageLevels) -> FirstStageRules {
             extended_accessed: false,
         },
         no_execute: false,
+        prevent_supervisor_execute: false,
     }
 }
 

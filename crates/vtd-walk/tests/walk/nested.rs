@@ -39,7 +39,7 @@ fn walk(guest: &Guest, accessed_dirty: bool, iova: u64, access: Access) -> Resul
         write_protect: false,
         extended_accessed: false,
     };
-    let rules = FirstStageRules { stage, no_execute: false };
+    let rules = FirstStageRules { stage, no_execute: false, prevent_supervisor_execute: false };
     let levels = SecondStageLevels::Four;
     let second = SecondStage { table: Gpa(0x2_0000), levels, accessed_dirty };
     let updates = TableUpdates::Made;

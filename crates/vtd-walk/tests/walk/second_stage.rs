@@ -110,8 +110,8 @@ fn an_address_beyond_aw_is_84_or_4() {
 
 // feature: 2.codes of second-stage tables
 #[test]
-fn what_cannot_be_read_is_78_or_7b_at_the_root_or_7() {
-    assert_eq!(both(&Guest::new(&[]), &most(), READ), [Err(0x7b), Err(7)]);
+fn what_cannot_be_read_is_7b_or_3_at_the_root_and_78_or_7_below() {
+    assert_eq!(both(&Guest::new(&[]), &most(), READ), [Err(0x7b), Err(3)]);
     for level in 2..=5 {
         let guest = tables(level, 0x99_9003);
         assert_eq!(both(&guest, &most(), WRITE), [Err(0x78), Err(7)], "{level}");

@@ -186,12 +186,20 @@ fn known_failure_07_pasid_table_entries() {
             first,
             [0xe20, 0x7f_0000, ABOVE | 0xf81],
         ),
-        pasid_entry(
-            "first-stage without SMPWCS",
-            ECAP & !(1 << 48),
-            first,
-            [0xe20, 0x1ff_0000, ABOVE | 0xf81],
-        ),
+        Entry {
+            // Nothing sets A for a walk that is not snooped.
+            around: |guest, _| {
+                for place in [0, 0x1000, 0x2000, 0x3000 + (PAGE >> 12) * 8] {
+                    guest.ram.put(FIRST_A + place, &[guest.ram.at(FIRST_A + place) | 0x20]);
+                }
+            },
+            ..pasid_entry(
+                "first-stage without SMPWCS",
+                ECAP & !(1 << 48),
+                first,
+                [0xe20, 0x1ff_0000, ABOVE | 0xf81],
+            )
+        },
         pasid_entry(
             "first-stage with SRS",
             ECAP | ECAP_SRS,
