@@ -1,5 +1,6 @@
 //! A call to a host, as a value.
 
+use vtd_spec::descriptor::PageGroupResponse;
 use vtd_spec::{Binding, Iova, Pasid, Slot};
 
 use crate::{HostDevice, Mapping, StageOneInvalidation};
@@ -68,5 +69,12 @@ pub enum HostCall<'a> {
     FreePasid {
         /// The PASID.
         pasid: Pasid,
+    },
+    /// [`HostIommu::respond`](crate::HostIommu::respond).
+    Respond {
+        /// The device.
+        device: HostDevice,
+        /// What it is told.
+        response: &'a PageGroupResponse,
     },
 }

@@ -4,6 +4,7 @@ use core::fmt;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use vtd_spec::descriptor::PageGroupResponse;
 use vtd_spec::{Binding, Iova, Pasid, Slot};
 
 use crate::{
@@ -214,5 +215,10 @@ impl<H: HostIommu> HostIommu for FailingHost<H> {
     fn free_pasid(&self, pasid: Pasid) -> Result<(), HostError> {
         self.admit(&HostCall::FreePasid { pasid })?;
         self.inner.free_pasid(pasid)
+    }
+
+    fn respond(&self, device: HostDevice, response: &PageGroupResponse) -> Result<(), HostError> {
+        self.admit(&HostCall::Respond { device, response })?;
+        self.inner.respond(device, response)
     }
 }

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 
+use vtd_spec::descriptor::PageGroupResponse;
 use vtd_spec::{Binding, Iova, Pasid, Slot};
 
 use crate::{
@@ -51,6 +52,7 @@ use crate::{
 /// | `SecondStage` | an IOAS of the slot's own, empty: `map` and `unmap` are `IOAS_MAP` and `IOAS_UNMAP` of the memory behind the guest's pages |
 /// | `bind`, `replace` | attach the device (or the device and PASID) to it; a second attach replaces, and the old page table is freed |
 /// | `unbind` | detach |
+/// | `respond` | a write to the fault queue (`FAULT_QUEUE_ALLOC`); its codes are 0 and 1, so a failure is 1 |
 /// | `invalidate` | `HWPT_INVALIDATE` with an array of `VTD_S1` entries; `entry_num` comes back as the number handled |
 ///
 /// A second attach succeeds there, so such a host keeps its own record of what is bound, and refuses what must be refused.
@@ -154,6 +156,17 @@ pub trait HostIommu: Send + Sync {
         let _ = pasid;
         Err(HostErrorKind::NotSupported.into())
     }
+
+    /// Passes on the guest's answer to a group of page requests of the device, which the host handed to the unit before. The
+    /// source-id in it is the guest's, and whether such a group was asked for is the host's to check.
+    ///
+    /// # Errors
+    /// The device gets no answer from this call: [`Refused`](HostErrorKind::Refused) where no such group is waiting. Without
+    /// an implementation of its own every host says [`NotSupported`](HostErrorKind::NotSupported).
+    fn respond(&self, device: HostDevice, response: &PageGroupResponse) -> Result<(), HostError> {
+        let _ = (device, response);
+        Err(HostErrorKind::NotSupported.into())
+    }
 }
 
 macro_rules! forward_to_target {
@@ -219,6 +232,14 @@ macro_rules! forward_to_target {
 
             fn free_pasid(&self, pasid: Pasid) -> Result<(), HostError> {
                 (**self).free_pasid(pasid)
+            }
+
+            fn respond(
+                &self,
+                device: HostDevice,
+                response: &PageGroupResponse,
+            ) -> Result<(), HostError> {
+                (**self).respond(device, response)
             }
         }
     };

@@ -1,9 +1,10 @@
 //! A host without hardware.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::vec::Vec;
 
+use vtd_spec::descriptor::PageGroupResponse;
 use vtd_spec::{Binding, Gpa, Iova, Slot};
 
 use crate::address_space::AddressSpace;
@@ -16,6 +17,7 @@ use crate::{
 ///
 /// For tests of a unit, whose bindings it shows, and as the simplest thing that passes [`conformance`](crate::conformance).
 /// Devices are added and removed by name; a device that was added holds nothing. It allocates no PASIDs.
+/// Page group responses are kept to be looked at.
 #[derive(Debug)]
 pub struct ModelHost {
     capabilities: HostCapabilities,
@@ -28,6 +30,7 @@ struct State {
     bindings: BTreeMap<(HostDevice, Slot), Binding>,
     /// Of the slots that hold a shadowed second-stage table and have something mapped.
     spaces: BTreeMap<(HostDevice, Slot), AddressSpace>,
+    responses: VecDeque<(HostDevice, PageGroupResponse)>,
     counts: CallCounts,
 }
 
@@ -51,7 +54,12 @@ pub struct CallCounts {
     pub refused: u64,
     /// Entries of invalidation batches that were done.
     pub invalidations: u64,
+    /// Calls of [`HostIommu::respond`].
+    pub respond: u64,
 }
+
+/// How many page group responses are kept until they are taken; the oldest go first.
+const RESPONSES: usize = 4_096;
 
 impl ModelHost {
     /// A host without devices that can hold every binding there is.
@@ -115,6 +123,11 @@ impl ModelHost {
         iova: Iova,
     ) -> Option<(Gpa, Permission)> {
         self.state().spaces.get(&(device, slot))?.translate(iova)
+    }
+
+    /// The page group responses since they were last taken, in order; of more than 4,096 the last.
+    pub fn take_responses(&self) -> Vec<(HostDevice, PageGroupResponse)> {
+        self.state().responses.drain(..).collect()
     }
 
     /// How often the host was called so far.
@@ -268,6 +281,21 @@ impl State {
     }
 }
 
+impl State {
+    fn respond(
+        &mut self,
+        device: HostDevice,
+        response: &PageGroupResponse,
+    ) -> Result<(), HostErrorKind> {
+        self.device(device)?;
+        if self.responses.len() == RESPONSES {
+            self.responses.pop_front();
+        }
+        self.responses.push_back((device, *response));
+        Ok(())
+    }
+}
+
 impl CallCounts {
     /// Counts the answer to a call that was counted before.
     fn answered<T, E>(&mut self, answer: &Result<T, E>) {
@@ -335,6 +363,14 @@ impl HostIommu for ModelHost {
         let mut state = self.state();
         state.counts.unmap += 1;
         let answer = state.unmap(device, slot, first, pages);
+        state.counts.answered(&answer);
+        Ok(answer?)
+    }
+
+    fn respond(&self, device: HostDevice, response: &PageGroupResponse) -> Result<(), HostError> {
+        let mut state = self.state();
+        state.counts.respond += 1;
+        let answer = state.respond(device, response);
         state.counts.answered(&answer);
         Ok(answer?)
     }

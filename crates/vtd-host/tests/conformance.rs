@@ -9,6 +9,7 @@ use vtd_host::{
     FailingHost, HostCapabilities, HostDevice, HostError, HostErrorKind, HostIommu,
     InvalidateError, Mapping, ModelHost, StageOneInvalidation,
 };
+use vtd_spec::descriptor::PageGroupResponse;
 use vtd_spec::{Binding, Iova, Pasid, Slot};
 
 const DEVICE: HostDevice = HostDevice(1);
@@ -54,19 +55,19 @@ fn the_model_passes_whatever_it_can_hold() {
     let table: [(HostCapabilities, usize, &[&str]); 5] = [
         (
             HostCapabilities::everything(),
-            21,
+            22,
             &["unsupported_bindings_are_refused_and_bind_nothing", "pasids_are_limited"],
         ),
-        (four_levels_only(), 19, &MAPPINGS),
-        (one_pasid, 22, &["unsupported_bindings_are_refused_and_bind_nothing"]),
+        (four_levels_only(), 20, &MAPPINGS),
+        (one_pasid, 23, &["unsupported_bindings_are_refused_and_bind_nothing"]),
         (
             without_pasids,
-            20,
+            21,
             &["slots_are_independent", "rid_and_pasid_zero_are_two_slots", "pasids_are_limited"],
         ),
         (
             pass_through,
-            13,
+            14,
             &[
                 "slots_are_independent",
                 "rid_and_pasid_zero_are_two_slots",
@@ -96,7 +97,8 @@ fn a_host_that_can_hold_nothing_passes_what_is_left() {
         [
             "replace_of_nothing_is_refused_and_binds_nothing",
             "invalidation_of_nothing_is_refused",
-            "what_the_capabilities_lack_is_not_supported"
+            "what_the_capabilities_lack_is_not_supported",
+            "responses_for_an_absent_device_are_refused"
         ]
     );
     assert!(report.skipped.iter().all(|skip| skip.reason.starts_with("the host")));
@@ -152,6 +154,8 @@ enum Flaw {
     GoesOnAfterAFailure,
     InvalidationRemoves,
     AllocatesPasids,
+    AnswersForAbsentDevices,
+    RespondsWithNoRoom,
 }
 
 /// A host with one flaw, in front of a model.
@@ -329,6 +333,14 @@ impl HostIommu for Broken {
             _ => self.host.allocate_pasid(),
         }
     }
+
+    fn respond(&self, device: HostDevice, response: &PageGroupResponse) -> Result<(), HostError> {
+        match self.flaw {
+            Flaw::AnswersForAbsentDevices => Ok(()),
+            Flaw::RespondsWithNoRoom if device != ABSENT => Err(HostErrorKind::NoSpace.into()),
+            _ => self.host.respond(device, response),
+        }
+    }
 }
 
 // feature: 7.conformance suite for host backends
@@ -374,6 +386,8 @@ fn every_flaw_is_caught_by_the_check_for_it() {
         (Flaw::UnmapKeeps, everything, MAPPINGS[2]),
         (Flaw::KeepsMappings, everything, MAPPINGS[3]),
         (Flaw::AllocatesPasids, everything, "what_the_capabilities_lack_is_not_supported"),
+        (Flaw::AnswersForAbsentDevices, everything, "responses_for_an_absent_device_are_refused"),
+        (Flaw::RespondsWithNoRoom, everything, "responses_for_an_absent_device_are_refused"),
     ];
     for (flaw, capabilities, expected) in table {
         let failure = check(|| Broken { flaw, host: model(capabilities) }).unwrap_err();

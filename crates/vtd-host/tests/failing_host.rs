@@ -10,7 +10,8 @@ use vtd_host::{
     FailingHost, HostCall, HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError,
     Mapping, ModelHost, Permission, StageOneInvalidation,
 };
-use vtd_spec::{Binding, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot};
+use vtd_spec::descriptor::{PageGroupResponse, ResponseCode};
+use vtd_spec::{Binding, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot, SourceId};
 
 const DISK: HostDevice = HostDevice(1);
 const TABLE: Binding = Binding::FirstStage(FirstStage {
@@ -161,4 +162,22 @@ fn an_error_keeps_its_chain() {
     assert_eq!(failed.source().unwrap().to_string(), "the host refused (errno 16)");
 
     assert_eq!(HostError::from(HostErrorKind::NoSpace).to_string(), "the host has no space left");
+}
+
+#[test]
+fn responses_fail_like_other_calls() {
+    let host = failing();
+    let response = PageGroupResponse {
+        source_id: SourceId(0x18),
+        pasid: None,
+        code: ResponseCode::Success,
+        last_in_group: true,
+        group_index: 1,
+    };
+    host.fail_calls(|call| matches!(call, HostCall::Respond { .. }));
+    assert!(host.respond(DISK, &response).is_err());
+    assert_eq!(host.inner().take_responses(), []);
+    host.stop_failing();
+    host.respond(DISK, &response).unwrap();
+    assert_eq!(host.inner().take_responses(), [(DISK, response)]);
 }

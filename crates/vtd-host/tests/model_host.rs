@@ -6,7 +6,8 @@ use vtd_host::{
     HostCapabilities, HostDevice, HostErrorKind, HostIommu, ModelHost, StageOneInvalidation,
     StageOneRange,
 };
-use vtd_spec::{Binding, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot};
+use vtd_spec::descriptor::{PageGroupResponse, ResponseCode};
+use vtd_spec::{Binding, FirstStage, FirstStageLevels, Gpa, Iova, Pasid, Slot, SourceId};
 
 const DISK: HostDevice = HostDevice(1);
 const CARD: HostDevice = HostDevice(2);
@@ -276,4 +277,28 @@ fn ranges_are_shown_as_in_recordings() {
     let pages = StageOneRange::Pages { first: Iova(0x7f00_1000), count: 0x200 };
     assert_eq!(pages.to_string(), "7f001000 200");
     assert_eq!(StageOneRange::Everything.to_string(), "0 all");
+}
+
+#[test]
+fn page_group_responses_are_kept_until_they_are_taken() {
+    let host = two_devices();
+    let response = |group_index| PageGroupResponse {
+        source_id: SourceId(0x18),
+        pasid: None,
+        code: ResponseCode::Success,
+        last_in_group: true,
+        group_index,
+    };
+    host.respond(DISK, &response(1)).unwrap();
+    host.respond(CARD, &response(2)).unwrap();
+    let refused = host.respond(GONE, &response(3)).unwrap_err();
+    assert_eq!(refused.kind, HostErrorKind::NoSuchDevice);
+    assert_eq!(host.take_responses(), [(DISK, response(1)), (CARD, response(2))]);
+    assert_eq!(host.take_responses(), []);
+    assert_eq!((host.call_counts().respond, host.call_counts().refused), (3, 1));
+    for number in 0..5_000 {
+        host.respond(DISK, &response(number)).unwrap();
+    }
+    let kept = host.take_responses();
+    assert_eq!((kept.len(), kept[0].1.group_index), (4_096, 904));
 }

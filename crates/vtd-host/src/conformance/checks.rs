@@ -2,10 +2,11 @@
 
 use alloc::format;
 
-use vtd_spec::{Iova, Pasid, Slot};
+use vtd_spec::descriptor::{PageGroupResponse, ResponseCode};
+use vtd_spec::{Iova, Pasid, Slot, SourceId};
 
 use super::trial::{Stop, Trial, must, must_refuse};
-use crate::{HostErrorKind, Mapping, Permission, StageOneInvalidation, StageOneRange};
+use crate::{HostError, HostErrorKind, Mapping, Permission, StageOneInvalidation, StageOneRange};
 
 /// A check and the name by which a report knows it.
 pub(super) struct Check {
@@ -43,6 +44,7 @@ pub(super) const CHECKS: &[Check] = checks![
     pages_are_mapped_once,
     unmapped_pages_can_be_mapped_again,
     a_new_binding_begins_with_nothing_mapped,
+    responses_for_an_absent_device_are_refused,
 ];
 
 fn bind_and_unbind(trial: &Trial) -> Result<(), Stop> {
@@ -436,4 +438,29 @@ fn a_new_binding_begins_with_nothing_mapped(trial: &Trial) -> Result<(), Stop> {
         trial.unbinds(device, slot)?;
     }
     Ok(())
+}
+
+/// A host that takes responses may refuse one that nobody waits for, but knows which devices it has.
+fn responses_for_an_absent_device_are_refused(trial: &Trial) -> Result<(), Stop> {
+    let response = PageGroupResponse {
+        source_id: SourceId(0),
+        pasid: None,
+        code: ResponseCode::Invalid,
+        last_in_group: true,
+        group_index: 0,
+    };
+    let unsupported = |error: &HostError| error.kind == HostErrorKind::NotSupported;
+    let (absent, device) = (trial.fixture.absent, trial.device());
+    let answer = trial.host().respond(absent, &response);
+    if answer.as_ref().is_err_and(unsupported) {
+        return Err(Stop::Skipped("the host takes no page group responses"));
+    }
+    must_refuse(&format!("response to {absent}"), answer, HostErrorKind::NoSuchDevice)?;
+    match trial.host().respond(device, &response) {
+        Err(error) if error.kind != HostErrorKind::Refused => Err(Stop::Failed {
+            expectation: format!("response to {device} must succeed, or fail with Refused"),
+            error: Some(error),
+        }),
+        _ => Ok(()),
+    }
 }
