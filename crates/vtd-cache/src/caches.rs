@@ -366,6 +366,15 @@ impl Caches {
         self.iotlb.remove_pages(&tags, first, last);
     }
 
+    /// Drops the translation of one 4 KiB page of a device and PASID, whatever the domain.
+    pub fn invalidate_page(&mut self, device: DeviceKey, pasid: Pasid, page: u64) {
+        self.now += 1;
+        if let Some(entry) = self.pasids.get_mut(&PasidKey { device, pasid }) {
+            let tag = entry.value.tag;
+            self.iotlb.remove_pages(&[tag], page, page);
+        }
+    }
+
     /// Drops the translations of a domain and PASID: all of them, or those that overlap the 4 KiB pages of a range.
     ///
     /// `devices` are all that may have entries.

@@ -35,6 +35,10 @@ pub struct UnitConfig {
     pub guard_patience: Duration,
     /// How much the VMM is told of what a guest can bring about at will.
     pub diagnostic_limits: DiagnosticLimits,
+    /// How long an endpoint may take to answer a device-TLB invalidation before the guest is told of a time-out. A step looks
+    /// at it. [`Duration::MAX`]: for ever, unless [`RemappingUnit::expire_device_tlb`](crate::RemappingUnit::expire_device_tlb)
+    /// says otherwise.
+    pub device_tlb_patience: Duration,
 }
 
 impl UnitConfig {
@@ -52,6 +56,7 @@ impl UnitConfig {
             capacities: Capacities::default(),
             guard_patience: Duration::from_secs(1),
             diagnostic_limits: DiagnosticLimits::default(),
+            device_tlb_patience: Duration::from_secs(60),
         }
     }
 }

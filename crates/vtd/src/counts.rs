@@ -28,4 +28,16 @@ pub struct UnitCounts {
     pub effects_lost: u64,
     /// Effects that [`UnitConfig::diagnostic_limits`](crate::UnitConfig::diagnostic_limits) held back.
     pub effects_suppressed: u64,
+    /// Page requests that were queued.
+    pub page_requests: u64,
+    /// Page requests that were blocked, or dropped because the queue was full.
+    pub page_requests_dropped: u64,
+    /// Page group responses given to devices and hosts.
+    pub page_responses: u64,
+    /// Page group responses for devices that are not there or ask for no pages.
+    pub page_responses_dropped: u64,
+    /// Device-TLB invalidations given to endpoints.
+    pub device_tlb_invalidations: u64,
+    /// Device-TLB invalidations that no answer came to in time.
+    pub device_tlb_time_outs: u64,
 }

@@ -1,12 +1,15 @@
 //! Devices of a unit and their handles.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd_cache::DeviceKey;
 use vtd_host::{HostCapabilities, HostDevice};
 use vtd_spec::SourceId;
+
+use crate::Endpoint;
+use crate::endpoint::EndpointSlot;
 
 /// An attached device. Stable until the device is released, and never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -51,6 +54,7 @@ pub(crate) struct Device {
     /// What the host can bind, for an assigned device.
     pub(crate) host: Option<HostCapabilities>,
     released: AtomicBool,
+    endpoint: Mutex<EndpointSlot>,
 }
 
 impl Device {
@@ -66,6 +70,29 @@ impl Device {
 
     pub(crate) fn mark_released(&self) {
         self.released.store(true, Ordering::Release);
+    }
+
+    fn slot(&self) -> MutexGuard<'_, EndpointSlot> {
+        self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the device has a device TLB.
+    pub(crate) fn has_endpoint(&self) -> bool {
+        !matches!(*self.slot(), EndpointSlot::Absent)
+    }
+
+    /// The endpoint, where the VMM has named it.
+    pub(crate) fn endpoint(&self) -> Option<Arc<dyn Endpoint>> {
+        match &*self.slot() {
+            EndpointSlot::Present(endpoint) => Some(Arc::clone(endpoint)),
+            EndpointSlot::Absent | EndpointSlot::Awaited => None,
+        }
+    }
+
+    /// Puts another endpoint, or none, in the place of the one that is returned. That is to be dropped with no lock held:
+    /// it may be the last that knows of it.
+    pub(crate) fn replace_endpoint(&self, slot: EndpointSlot) -> EndpointSlot {
+        std::mem::replace(&mut *self.slot(), slot)
     }
 
     pub(crate) fn is_emulated(&self) -> bool {
@@ -125,7 +152,9 @@ impl Devices {
     ) -> Arc<Device> {
         let released = AtomicBool::new(false);
         let number = AtomicU16::new(source_id.0);
-        let device = Arc::new(Device { id, source_id: number, attachment, host, released });
+        let endpoint = Mutex::default();
+        let device =
+            Arc::new(Device { id, source_id: number, attachment, host, released, endpoint });
         self.devices.insert(id, Arc::clone(&device));
         self.sources.insert(source_id, id);
         device

@@ -56,6 +56,8 @@ pub enum HostOperation {
     Map,
     /// To unmap pages.
     Unmap,
+    /// To pass on a page group response.
+    Respond,
 }
 
 /// Called when there is an effect to take or work left for [`RemappingUnit::step`](crate::RemappingUnit::step).

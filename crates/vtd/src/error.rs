@@ -71,8 +71,8 @@ pub struct UnknownDevice;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum SaveError {
-    /// A call of the host is under way on another thread.
-    #[error("a host call is under way: save again when it has returned")]
+    /// A call of the host or of an endpoint is under way on another thread.
+    #[error("a call of the host or an endpoint is under way: save again when it has returned")]
     HostCallUnderWay,
 }
 

@@ -76,6 +76,19 @@ impl FaultRecording {
         self.status.queue_error = true;
     }
 
+    pub(crate) fn set_completion_error(&mut self) {
+        self.status.completion_error = true;
+    }
+
+    pub(crate) fn set_time_out(&mut self) {
+        self.status.time_out = true;
+    }
+
+    /// ITE.
+    pub(crate) fn has_time_out(&self) -> bool {
+        self.status.time_out
+    }
+
     /// Whether the queue has stopped: IQE or ITE is set.
     pub(crate) fn stops_queue(&self) -> bool {
         self.status.queue_error || self.status.time_out

@@ -2,10 +2,10 @@
 
 use vtd_cache::{Held, ShadowRange};
 use vtd_host::StageOneInvalidation;
-use vtd_spec::descriptor::{Descriptor, Wait};
-use vtd_spec::{FaultRecord, Iova, Slot, SourceId};
+use vtd_spec::descriptor::{Descriptor, PageGroupResponse, Wait};
+use vtd_spec::{FaultRecord, Iova, PageRequest, Slot, SourceId};
 
-use crate::{Fault, InterruptMessage};
+use crate::{DeviceTlbInvalidation, Fault, InterruptMessage, PageRequestError};
 
 /// Told of what the unit does, in the order in which it does it.
 ///
@@ -26,6 +26,19 @@ pub trait Observer: Send + Sync {
     fn wait_completes(&self, wait: &Wait) {}
     /// An interrupt is sent.
     fn interrupt(&self, message: InterruptMessage) {}
+    /// A time-out has aborted a wait: neither its status nor its interrupt follows.
+    fn wait_aborted(&self, wait: &Wait) {}
+    /// An endpoint is about to be told to drop translations.
+    fn device_tlb_invalidation(&self, invalidation: &DeviceTlbInvalidation) {}
+    /// The time of an invalidation is up: FSTS.ITE is set, unless the queue is closing and nobody waits for it any more.
+    fn device_tlb_timed_out(&self, invalidation: &DeviceTlbInvalidation) {}
+    /// A page request has been entered in the page request queue.
+    fn page_request_queued(&self, request: &PageRequest) {}
+    /// A page request was refused. A fault of it has been recorded before.
+    fn page_request_dropped(&self, request: &PageRequest, why: &PageRequestError) {}
+    /// A device, or the host of an assigned one, is about to be given a page group response: the guest's, or the unit's own
+    /// for a request that was dropped.
+    fn page_response(&self, response: &PageGroupResponse) {}
 }
 
 /// A call of the host, as an [`Observer`] sees it.

@@ -1,15 +1,16 @@
 //! The register page: what each offset reads and what a write to it does.
 
-use vtd_spec::Capabilities;
 use vtd_spec::planted::is_planted;
 use vtd_spec::register::{
-    ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, QueueError, QueueErrorInfo,
-    RootTableAddress, TableMode, offset,
+    ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, PageRequestStatus, QueueError,
+    QueueErrorInfo, RootTableAddress, TableMode, offset,
 };
+use vtd_spec::{Capabilities, SourceId};
 
 use crate::InterruptMessage;
 use crate::event_registers::EventRegisters;
 use crate::fault_recording::FaultRecording;
+use crate::page_request_queue::PageRequestQueue;
 
 /// How a unit is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +60,7 @@ pub(crate) struct RegisterPage {
     queue_error: u64,
     wait_complete: bool,
     interrupt_table: u64,
-    page_queue_head: u64,
-    page_queue_tail: u64,
-    page_queue_address: u64,
+    page_queue: PageRequestQueue,
     pub(crate) commands: Commands,
     /// What GCMD last asked TE and QIE to be.
     asked: (bool, bool),
@@ -93,6 +92,9 @@ pub(crate) struct SavedRegisters {
     page_queue: [u64; 3],
     asked: (bool, bool),
     pub(crate) commands: Commands,
+    /// PRS.
+    #[serde(default)]
+    page_request_status: u32,
 }
 
 const IQ_POINTER: u64 = 0x7_fff0;
@@ -119,9 +121,7 @@ impl RegisterPage {
             queue_error: 0,
             wait_complete: false,
             interrupt_table: 0,
-            page_queue_head: 0,
-            page_queue_tail: 0,
-            page_queue_address: 0,
+            page_queue: PageRequestQueue::default(),
             commands: Commands::default(),
             asked: (false, false),
             doorbell: false,
@@ -206,9 +206,11 @@ impl RegisterPage {
             offset::IQERCD if is_planted(114) => 0,
             offset::IQERCD => self.queue_error,
             offset::IRTA => self.interrupt_table,
-            offset::PQH if self.caps.page_requests() => self.page_queue_head,
-            offset::PQT if self.caps.page_requests() => self.page_queue_tail,
-            offset::PQA if self.caps.page_requests() => self.page_queue_address,
+            offset::PQH if self.caps.page_requests() => self.page_queue.head,
+            offset::PQT if self.caps.page_requests() => self.page_queue.tail,
+            offset::PQA if self.caps.page_requests() => self.page_queue.address,
+            // PRS is the upper half.
+            0xd8 if self.caps.page_requests() => u64::from(self.page_queue.status.bits()) << 32,
             offset::PECTL | offset::PEADDR if self.caps.page_requests() => {
                 return event(&self.page_request_event, offset::PECTL);
             }
@@ -257,6 +259,12 @@ impl RegisterPage {
             offset::IECTL..=offset::IEUADDR => {
                 sent.extend(self.invalidation_event.write((place - offset::IECTL) / 4, value));
             }
+            offset::PRS if self.caps.page_requests() => {
+                self.page_queue.write_status(value);
+                if !self.page_queue.has_cause() {
+                    self.page_request_event.settle();
+                }
+            }
             offset::PECTL..=offset::PEUADDR if self.caps.page_requests() => {
                 sent.extend(self.page_request_event.write((place - offset::PECTL) / 4, value));
             }
@@ -273,9 +281,9 @@ impl RegisterPage {
             offset::CCMD if by_register => (&mut self.context_command, !0x1800_0000_0000_0000),
             offset::IQA => (&mut self.queue_address, !0x7f8),
             offset::IRTA if self.caps.interrupt_remapping() => (&mut self.interrupt_table, !0x7f0),
-            offset::PQH if page_requests => (&mut self.page_queue_head, PAGE_POINTER),
-            offset::PQT if page_requests => (&mut self.page_queue_tail, PAGE_POINTER),
-            offset::PQA if page_requests => (&mut self.page_queue_address, !0xff8),
+            offset::PQH if page_requests => (&mut self.page_queue.head, PAGE_POINTER),
+            offset::PQT if page_requests => (&mut self.page_queue.tail, PAGE_POINTER),
+            offset::PQA if page_requests => (&mut self.page_queue.address, !0xff8),
             quad if quad == invalidate && by_register => (&mut self.invalidate_address, !0xf80),
             quad if quad == invalidate + 8 && by_register => {
                 (&mut self.iotlb_command, !0x0600_0000_0000_0000)
@@ -362,6 +370,39 @@ impl RegisterPage {
         self.with_fault_cause(FaultRecording::set_queue_error).1
     }
 
+    /// FSTS.ITE and IQERCD.
+    pub(crate) fn time_out(&mut self, source_id: SourceId) -> Option<InterruptMessage> {
+        let error =
+            QueueError { time_out_source: source_id, ..QueueError::from_bits(self.queue_error) };
+        self.queue_error = error.bits();
+        self.with_fault_cause(FaultRecording::set_time_out).1
+    }
+
+    /// FSTS.ICE and IQERCD. The queue goes on.
+    pub(crate) fn completion_error(&mut self, source_id: SourceId) -> Option<InterruptMessage> {
+        let error =
+            QueueError { completion_source: source_id, ..QueueError::from_bits(self.queue_error) };
+        self.queue_error = error.bits();
+        self.with_fault_cause(FaultRecording::set_completion_error).1
+    }
+
+    /// Runs something that may set a cause of the page request event; the message to send if it was the first.
+    pub(crate) fn with_page_request_cause<T>(
+        &mut self,
+        cause: impl FnOnce(&mut PageRequestQueue) -> T,
+    ) -> (T, Option<InterruptMessage>) {
+        let had_cause = self.page_queue.has_cause();
+        let result = cause(&mut self.page_queue);
+        // Planted (row 20): an event for every request.
+        let first = !had_cause || is_planted(120);
+        let sent = if first && self.page_queue.has_cause() {
+            self.page_request_event.raise()
+        } else {
+            None
+        };
+        (result, sent)
+    }
+
     /// ICS.IWC: already set, there is no new event.
     pub(crate) fn complete_wait(&mut self) -> Option<InterruptMessage> {
         if std::mem::replace(&mut self.wait_complete, true) {
@@ -434,9 +475,10 @@ impl RegisterPage {
             queue_error: self.queue_error,
             wait_complete: self.wait_complete,
             interrupt_table: self.interrupt_table,
-            page_queue: [self.page_queue_head, self.page_queue_tail, self.page_queue_address],
+            page_queue: [self.page_queue.head, self.page_queue.tail, self.page_queue.address],
             asked: self.asked,
             commands: self.commands,
+            page_request_status: self.page_queue.status.bits(),
         }
     }
 
@@ -460,7 +502,9 @@ impl RegisterPage {
         self.queue_error = saved.queue_error;
         self.wait_complete = saved.wait_complete;
         self.interrupt_table = saved.interrupt_table;
-        [self.page_queue_head, self.page_queue_tail, self.page_queue_address] = saved.page_queue;
+        let [head, tail, address] = saved.page_queue;
+        let status = PageRequestStatus::from_bits(saved.page_request_status);
+        self.page_queue = PageRequestQueue { head, tail, address, status };
         self.asked = saved.asked;
         self.commands = saved.commands;
         Ok(())

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::fault_recording::Recording;
 use crate::guards::Guards;
 use crate::register_page::RegisterPage;
+use crate::responses::PendingResponses;
 use crate::translation::{Mode, Translator};
 use crate::{DiagnosticEvent, Effect, InterruptMessage, UnitConfig, UnitCounts};
 
@@ -34,6 +35,12 @@ pub(crate) struct Figures {
     pub(crate) faults_suppressed: AtomicU64,
     pub(crate) host_calls: AtomicU64,
     pub(crate) host_failures: AtomicU64,
+    pub(crate) page_requests: AtomicU64,
+    pub(crate) page_requests_dropped: AtomicU64,
+    pub(crate) page_responses: AtomicU64,
+    pub(crate) page_responses_dropped: AtomicU64,
+    pub(crate) device_tlb_invalidations: AtomicU64,
+    pub(crate) device_tlb_time_outs: AtomicU64,
 }
 
 /// Adds one to a figure. Figures order nothing.
@@ -49,6 +56,7 @@ pub(crate) struct Shared {
     translator: Mutex<Translator>,
     devices: RwLock<Devices>,
     effects: Mutex<EffectQueue>,
+    responses: Mutex<PendingResponses>,
     pub(crate) guards: Guards,
     pub(crate) figures: Figures,
     wake_wanted: AtomicBool,
@@ -70,6 +78,7 @@ impl Shared {
             }),
             devices: RwLock::new(Devices::default()),
             effects: Mutex::new(EffectQueue::default()),
+            responses: Mutex::default(),
             guards: Guards::default(),
             figures: Figures::default(),
             wake_wanted: AtomicBool::new(false),
@@ -116,6 +125,10 @@ impl Shared {
 
     pub(crate) fn effects(&self) -> MutexGuard<'_, EffectQueue> {
         self.effects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn responses(&self) -> MutexGuard<'_, PendingResponses> {
+        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, effect: Effect) {
@@ -226,6 +239,12 @@ impl Shared {
             host_failures: figure(&self.figures.host_failures),
             effects_lost,
             effects_suppressed,
+            page_requests: figure(&self.figures.page_requests),
+            page_requests_dropped: figure(&self.figures.page_requests_dropped),
+            page_responses: figure(&self.figures.page_responses),
+            page_responses_dropped: figure(&self.figures.page_responses_dropped),
+            device_tlb_invalidations: figure(&self.figures.device_tlb_invalidations),
+            device_tlb_time_outs: figure(&self.figures.device_tlb_time_outs),
         }
     }
 }

@@ -47,6 +47,9 @@ pub(crate) struct SavedDevice {
     /// As `starved`, for a mapping of a shadowed second-stage table. Since version 2.
     #[serde(default)]
     pub(crate) starved_of_mappings: bool,
+    /// It has an endpoint, which is not part of the state.
+    #[serde(default)]
+    pub(crate) endpoint: bool,
 }
 
 /// One slot of the ledger.

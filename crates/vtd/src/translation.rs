@@ -284,7 +284,7 @@ impl Shared {
     }
 
     /// Runs a walk with the memory map held still.
-    fn with_memory<T>(&self, walk: impl FnOnce(&dyn GuestMemory) -> T) -> T
+    pub(crate) fn with_memory<T>(&self, walk: impl FnOnce(&dyn GuestMemory) -> T) -> T
     where
         T: WalkResult,
     {
@@ -300,7 +300,7 @@ impl Shared {
 }
 
 /// What a walk is if a `GuestMemory` breaks its contract and never calls back: as if nothing could be read.
-trait WalkResult {
+pub(crate) trait WalkResult {
     fn unreachable_memory() -> Self;
 }
 

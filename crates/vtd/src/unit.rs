@@ -12,6 +12,7 @@ use vtd_walk::{Access, Fault, RootTable};
 use crate::agreement;
 use crate::device::Device;
 use crate::diagnostics::Subject;
+use crate::endpoint::EndpointSlot;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
@@ -141,11 +142,15 @@ impl RemappingUnit {
     pub fn reset(&self, kind: ResetKind) {
         {
             let mut engine = self.shared.engine();
-            self.shared.registers().reset(kind);
+            // Held until translation is off: a page request finds its queue as it was, or none.
+            let mut registers = self.shared.registers();
+            registers.reset(kind);
             let mut translator = self.shared.translator();
             translator.mode = Mode::Off;
             translator.caches.invalidate_all();
             drop(translator);
+            drop(registers);
+            self.shared.responses().clear();
             self.shared.effects().forget_interrupts();
             engine.reset();
             self.shared.want_wake();
@@ -208,20 +213,25 @@ impl RemappingUnit {
         capabilities.map(Some).map_err(|source| AttachError::Host { source_id, source })
     }
 
-    /// Releases a device. From now on its requests have no translation; [`Effect::Released`] follows when nothing is held for it
+    /// Releases a device. From now on its requests have no translation, and its endpoint is not called any more: an invalidation
+    /// that it has not answered counts as done. [`Effect::Released`] follows when nothing is held for it
     /// and no guard of it is open.
     ///
     /// # Errors
     /// [`UnknownDevice`] if it has been released before.
     pub fn release(&self, device: DeviceId) -> Result<(), UnknownDevice> {
-        {
+        let endpoint = {
             let mut engine = self.shared.engine();
             let devices = self.shared.devices();
             let found = devices.get(device).filter(|device| !device.is_released());
-            found.ok_or(UnknownDevice)?.mark_released();
+            let found = found.ok_or(UnknownDevice)?;
+            found.mark_released();
+            engine.forget_device_tlb(device);
             engine.release_device(device);
             self.shared.want_wake();
-        }
+            found.replace_endpoint(EndpointSlot::Absent)
+        };
+        drop(endpoint);
         self.shared.wake();
         Ok(())
     }
@@ -261,7 +271,7 @@ impl RemappingUnit {
         Ok(DmaHandle::new(Arc::clone(&self.shared), device, pasid))
     }
 
-    fn emulated(&self, device: DeviceId) -> Result<Arc<Device>, UnknownDevice> {
+    pub(crate) fn emulated(&self, device: DeviceId) -> Result<Arc<Device>, UnknownDevice> {
         let devices = self.shared.devices();
         let found = devices.get(device).filter(|found| found.is_emulated() && !found.is_released());
         found.cloned().ok_or(UnknownDevice)
@@ -330,10 +340,10 @@ impl RemappingUnit {
     /// The state of the unit, at any moment between steps.
     ///
     /// # Errors
-    /// [`SaveError::HostCallUnderWay`] while another thread waits for the host.
+    /// [`SaveError::HostCallUnderWay`] while another thread waits for the host or an endpoint.
     pub fn save(&self) -> Result<UnitState, SaveError> {
         let engine = self.shared.engine();
-        if engine.is_calling_host() {
+        if engine.is_calling() {
             return Err(SaveError::HostCallUnderWay);
         }
         let caps = self.capabilities();
@@ -351,6 +361,7 @@ impl RemappingUnit {
             starved: engine.ledger.is_starved(device.id.key()),
             slots: save_slots(&engine.ledger, device.id.key()),
             starved_of_mappings: engine.ledger.is_starved_of_mappings(device.id.key()),
+            endpoint: device.has_endpoint(),
         });
         Ok(UnitState {
             version: STATE_VERSION,
@@ -360,7 +371,7 @@ impl RemappingUnit {
             unit_version: self.shared.config.version,
             registers,
             translation,
-            pending: engine.pending_work(),
+            pending: engine.pending_work(&self.shared),
             devices: saved.collect(),
             next_handle: devices.next_handle(),
         })
@@ -369,6 +380,9 @@ impl RemappingUnit {
     /// A unit that goes on where a saved one stopped, and whose guest has started: it is shown what the state says, which may be
     /// less than what is configured (an agreement narrowed it), never more, and which the hosts must have. Device handles stay what they were; interrupts that had not been taken as
     /// effects before the save are the VMM's to carry over.
+    /// A unit that goes on where a saved one stopped. Device handles stay what they were; interrupts that had not been taken as
+    /// effects before the save are the VMM's to carry over. Endpoints are not part of the state: the VMM names them again with
+    /// [`set_endpoint`](Self::set_endpoint), and what they had not answered is delivered again.
     ///
     /// # Errors
     /// [`RestoreError`]: another version, another configuration, or a field that no unit can have.
@@ -387,8 +401,10 @@ impl RemappingUnit {
             unit.shared.translator().mode =
                 if state.translation { Mode::On(root) } else { Mode::Off };
             unit.restore_devices(state, onto)?;
+            unit.check_deliveries(state)?;
             let mut engine = unit.shared.engine();
             engine.resume(pending, unit.shared.guards.barrier());
+            unit.shared.responses().restore(&pending.responses);
             if onto == RestoreOnto::FreshHost && !pending.restore {
                 engine.begin_restore();
             }
@@ -413,6 +429,21 @@ impl RemappingUnit {
         commands.iotlb |= begun.iotlb;
         let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
         Ok(RootTable::new(root, self.shared.caps()))
+    }
+
+    /// What is to be delivered is for devices that are there.
+    fn check_deliveries(&self, state: &UnitState) -> Result<(), RestoreError> {
+        let devices = self.shared.devices();
+        let pending = &state.pending;
+        let responses = pending.responses.iter().map(|response| response.device);
+        let unknown = |handle: &u32| devices.get(DeviceId(*handle)).is_none();
+        match pending.device_tlbs.devices().chain(responses).find(unknown) {
+            Some(_) => {
+                let why = "something to deliver to a device that is not there";
+                Err(RestoreError::Field { field: "pending", why })
+            }
+            None => Ok(()),
+        }
     }
 
     fn restore_devices(&self, state: &UnitState, onto: RestoreOnto) -> Result<(), RestoreError> {
@@ -444,6 +475,9 @@ impl RemappingUnit {
                 for record in &saved.slots {
                     restore_slot(&mut engine.ledger, device.id.key(), record, onto)?;
                 }
+            }
+            if saved.endpoint {
+                device.replace_endpoint(EndpointSlot::Awaited);
             }
             if saved.starved {
                 engine.ledger.starve(device.id.key());

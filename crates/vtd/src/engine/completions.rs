@@ -54,11 +54,16 @@ impl Engine {
         }
         if let Some((wait, barrier)) = self.wait
             && self.holds(shared, barrier)
+            // Planted (row 29): a wait completes before the devices have answered.
+            && (self.is_settled(shared) || is_planted(229))
         {
             self.wait = None;
             self.complete_wait(shared, &wait);
         }
-        let queue_off = self.queue_closing && !self.is_at_descriptor() && !self.stays_open(shared);
+        let queue_off = self.queue_closing
+            && !self.is_at_descriptor()
+            && self.is_settled(shared)
+            && !self.stays_open(shared);
         if queue_off {
             self.queue_closing = false;
             self.queue = None;

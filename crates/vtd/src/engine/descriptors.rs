@@ -33,8 +33,9 @@ impl Engine {
         let begun = begun.then_some(1);
         let (head, tail) = {
             let registers = shared.registers();
-            if registers.faults.stops_queue() {
-                return begun;
+            // What had begun before a time-out is carried to its end.
+            if registers.faults.stops_queue() && begun.is_none() {
+                return None;
             }
             (registers.queue_head, registers.queue_tail())
         };
@@ -44,6 +45,7 @@ impl Engine {
         });
         match fetched {
             Ok(None) => begun,
+            Ok(Some(descriptor)) if self.is_held_back(shared, &descriptor) => begun,
             Ok(Some(descriptor)) => {
                 if let Some(observer) = &shared.config.observer {
                     observer.descriptor(head, &descriptor);
@@ -87,12 +89,12 @@ impl Engine {
             Descriptor::Wait(wait) => {
                 self.wait = Some((*wait, shared.guards.barrier()));
             }
-            // No emulated device holds a device TLB or asks for pages, no interrupt entry is cached, and a host flushes the
-            // device TLBs of assigned devices itself: there is nothing to drop and nobody to answer.
-            Descriptor::DeviceTlb(_)
-            | Descriptor::PasidDeviceTlb(_)
-            | Descriptor::InterruptEntryCache(_)
-            | Descriptor::PageGroupResponse(_) => self.advance_head(shared),
+            Descriptor::DeviceTlb(_) | Descriptor::PasidDeviceTlb(_) => {
+                self.invalidate_device_tlb(shared, descriptor);
+            }
+            Descriptor::PageGroupResponse(response) => self.respond_to_page_group(shared, response),
+            // No interrupt entry is cached: there is nothing to drop.
+            Descriptor::InterruptEntryCache(_) => self.advance_head(shared),
         }
     }
 

@@ -3,11 +3,13 @@
 mod answers;
 mod commands;
 mod completions;
+mod deliveries;
 mod descriptors;
+mod device_tlbs;
+mod outgoing;
 mod task;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use vtd_cache::{
     DeviceKey, Ledger, Next, NextMapping, NextStageOne, Quotas, Reconciliation, Scope, ShadowScope,
@@ -18,14 +20,15 @@ use vtd_spec::descriptor::Wait;
 use vtd_spec::{Binding, Slot};
 use vtd_walk::RootTable;
 
-use crate::device::Device;
 use crate::diagnostics::Subject;
 use crate::guards::Barrier;
-use crate::host_calls::{HostRequest, InvalidateRequest, perform};
+use crate::host_calls::{HostRequest, InvalidateRequest};
 use crate::invalidation_queue::InvalidationQueue;
 use crate::shared::Shared;
 use crate::translation::Mode;
 use crate::{DeviceId, Effect};
+use device_tlbs::DeviceTlbs;
+use outgoing::OutgoingCall;
 use task::{DeviceJob, Due, PendingCommands, Purpose, Source, Task, Work, Worked};
 
 pub(crate) use task::PendingWork;
@@ -41,12 +44,13 @@ pub enum Step {
     Idle,
     /// Some: call again.
     More,
-    /// Some, but not now: a guard is open, a host call is under way on another thread, or the host did not give up a binding.
-    /// The unit wakes the VMM when it can go on.
+    /// Some, but not now: a guard is open, a call is under way on another thread, the host did not give up a binding, or a device
+    /// has not answered an invalidation. The unit wakes the VMM when it can go on; time-outs are noticed by a step alone, so
+    /// one has to follow now and then.
     Waiting,
 }
 
-/// Whether a step may call the host.
+/// Whether a step may call the host and the endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HostCalls {
     Made,
@@ -70,46 +74,47 @@ pub(crate) struct Engine {
     wait: Option<(Wait, Barrier)>,
     /// A call that must follow the one before: an unbind after a failed replace, the rest of a batch.
     follow_up: Option<HostRequest>,
-    host_call_under_way: bool,
+    call_under_way: bool,
     /// The devices of which the VMM has been told that the host does not give up a binding.
     told_stuck: Vec<DeviceId>,
+    device_tlbs: DeviceTlbs,
 }
 
 /// What the engine comes to within a step.
 enum Advance {
-    Call(Arc<Device>, HostRequest),
+    Call(OutgoingCall),
     Pause(Step),
 }
 
-/// A host call that has not returned. Dropped only if the host panics: the unit is not to wait for it for ever, and the slot is
-/// left to the next reconciliation.
+/// A call that has not returned. Dropped only if the host or the endpoint panics: the unit is not to wait for it for ever. A slot
+/// is left to the next reconciliation, an invalidation to its time-out.
 struct Unfinished<'s>(&'s Shared);
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.0.engine().host_call_under_way = false;
+        self.0.engine().call_under_way = false;
     }
 }
 
-/// Steps a unit: `budget` bounds the work, and the host is called with no lock held.
+/// Steps a unit: `budget` bounds the work, and the host and the endpoints are called with no lock held.
 pub(crate) fn step(shared: &Shared, budget: u32, calls: HostCalls) -> Step {
     let mut budget = budget;
     let mut engine = shared.engine();
-    if engine.host_call_under_way {
+    if engine.call_under_way {
         return Step::Waiting;
     }
     loop {
         match engine.advance(shared, &mut budget, calls) {
             Advance::Pause(step) => return step,
-            Advance::Call(device, request) => {
-                engine.host_call_under_way = true;
+            Advance::Call(call) => {
+                engine.call_under_way = true;
                 drop(engine);
                 let unfinished = Unfinished(shared);
-                let answer = perform(shared, &device, &request);
+                let returned = call.make(shared);
                 std::mem::forget(unfinished);
                 engine = shared.engine();
-                engine.host_call_under_way = false;
-                engine.take_answer(shared, &device, request, answer);
+                engine.call_under_way = false;
+                engine.take_returned(shared, returned);
                 budget = budget.saturating_sub(1);
             }
         }
@@ -128,13 +133,14 @@ impl Engine {
             device_jobs: VecDeque::new(),
             wait: None,
             follow_up: None,
-            host_call_under_way: false,
+            call_under_way: false,
             told_stuck: Vec::new(),
+            device_tlbs: DeviceTlbs::default(),
         }
     }
 
-    pub(crate) fn is_calling_host(&self) -> bool {
-        self.host_call_under_way
+    pub(crate) fn is_calling(&self) -> bool {
+        self.call_under_way
     }
 
     /// Reconciles all slots of a device, at its attach or because the VMM asks for it.
@@ -169,6 +175,7 @@ impl Engine {
         self.wait = None;
         self.follow_up = None;
         self.told_stuck.clear();
+        self.device_tlbs.clear();
         self.begin(Purpose::Reset, Scope::everything(), Source::Guest);
     }
 
@@ -206,7 +213,9 @@ impl Engine {
                 }
                 let device = shared.devices().get(DeviceId(request.device().0)).cloned();
                 match (device, self.follow_up.take()) {
-                    (Some(device), Some(request)) => return Advance::Call(device, request),
+                    (Some(device), Some(request)) => {
+                        return Advance::Call(OutgoingCall::Host(device, request));
+                    }
                     _ => continue,
                 }
             }
@@ -215,6 +224,16 @@ impl Engine {
             if self.complete_due(shared) {
                 // It may have been asked to go on again meanwhile.
                 continue;
+            }
+            self.tell_time_outs(shared);
+            if self.has_delivery(shared) {
+                if calls == HostCalls::LeftToStep {
+                    shared.want_wake();
+                    return Advance::Pause(Step::More);
+                }
+                if let Some(call) = self.take_delivery(shared) {
+                    return Advance::Call(call);
+                }
             }
             let Some(mut task) = self.tasks.pop() else {
                 if let Some(cost) = self.serve_queue(shared) {
@@ -238,7 +257,7 @@ impl Engine {
                     self.tasks.push(task);
                     let device = shared.devices().get(DeviceId(request.device().0)).cloned();
                     if let Some(device) = device {
-                        return Advance::Call(device, request);
+                        return Advance::Call(OutgoingCall::Host(device, request));
                     }
                 }
             }
@@ -250,7 +269,7 @@ impl Engine {
         self.tell_stuck(shared);
         if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
             shared.guards.stop_waiting();
-            return Step::Idle;
+            return if self.is_settled(shared) { Step::Idle } else { Step::Waiting };
         }
         let waits = self.wait.iter().map(|(_, barrier)| (*barrier, None));
         let due = self.due.iter().map(|due| match due.purpose {
@@ -407,11 +426,13 @@ impl Engine {
 
     /// What a saved unit has to carry over. Unfinished work begins anew: a descriptor is still at the head of the queue, and
     /// everything else is a reconciliation, which repeats nothing that is done.
-    pub(crate) fn pending_work(&self) -> PendingWork {
+    pub(crate) fn pending_work(&self, shared: &Shared) -> PendingWork {
         let mut pending = PendingWork {
             queue: self.queue.map(|queue| queue.bits()),
             queue_closing: self.queue_closing,
             descriptor_begun: self.is_at_descriptor(),
+            device_tlbs: self.device_tlbs.save(),
+            responses: shared.responses().save(),
             ..PendingWork::default()
         };
         let under_way = || self.tasks.iter().map(|task| task.purpose);
@@ -440,6 +461,7 @@ impl Engine {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
         self.descriptor_begun = pending.descriptor_begun;
+        self.device_tlbs.restore(&pending.device_tlbs);
         let releases =
             pending.due_releases.iter().map(|handle| Purpose::Release(DeviceId(*handle)));
         let due = pending.due.purposes().chain(releases);

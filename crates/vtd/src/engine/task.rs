@@ -3,9 +3,11 @@
 use vtd_cache::{Reconciliation, ShadowWalk, StageOneScope, StageOneWalk};
 use vtd_host::StageOneInvalidation;
 
+use super::device_tlbs::SavedDeviceTlbs;
 use crate::DeviceId;
 use crate::guards::Barrier;
 use crate::host_calls::HostRequest;
+use crate::responses::SavedResponse;
 
 /// Work that takes more than one step, and what it is for.
 #[derive(Clone, Debug)]
@@ -92,6 +94,11 @@ pub(crate) struct PendingWork {
     pub(crate) due: PendingCommands,
     /// Handles of devices whose release is done but for its completion.
     pub(crate) due_releases: Vec<u32>,
+    #[serde(default)]
+    pub(crate) device_tlbs: SavedDeviceTlbs,
+    /// Page group responses that are not delivered.
+    #[serde(default)]
+    pub(crate) responses: Vec<SavedResponse>,
 }
 
 /// Commands that are not complete.
