@@ -154,16 +154,18 @@ impl Engine {
 
     /// Tells the guest of a device that has not answered in time. The wait at the head is aborted: IQH moves on without a
     /// status, so that it is not carried out when software clears ITE. Until then no other time-out is told, since IQERCD
-    /// names one device.
-    pub(super) fn tell_time_outs(&mut self, shared: &Shared) {
+    /// names one device. Whether any was found.
+    pub(super) fn tell_time_outs(&mut self, shared: &Shared) -> bool {
+        let mut found = false;
         // A restored unit takes up its wait first, which is then aborted.
         while !self.device_tlbs.is_empty() && !self.descriptor_begun {
             let told = shared.registers().faults.has_time_out();
             if told && !self.queue_closing {
-                return;
+                break;
             }
             let patience = shared.config.device_tlb_patience;
-            let Some(overdue) = self.device_tlbs.take_overdue(patience) else { return };
+            let Some(overdue) = self.device_tlbs.take_overdue(patience) else { break };
+            found = true;
             count(&shared.figures.device_tlb_time_outs);
             let source_id = overdue.source_id;
             shared.diagnose(DiagnosticEvent::DeviceTlbTimeOut { source_id });
@@ -186,6 +188,7 @@ impl Engine {
                 self.advance_head(shared);
             }
         }
+        found
     }
 }
 

@@ -26,9 +26,8 @@ pub(super) struct DeviceTlbs {
 struct Outstanding {
     device: DeviceId,
     invalidation: DeviceTlbInvalidation,
-    delivered: bool,
-    /// When it was delivered, or else taken up.
-    since: Instant,
+    /// When it was delivered: no time passes for a device before.
+    delivered: Option<Instant>,
     /// The VMM says that its time is up.
     expired: bool,
 }
@@ -70,8 +69,7 @@ impl DeviceTlbs {
         self.outstanding.push_back(Outstanding {
             device,
             invalidation,
-            delivered: false,
-            since: Instant::now(),
+            delivered: None,
             expired: false,
         });
         self.undelivered += 1;
@@ -79,16 +77,15 @@ impl DeviceTlbs {
 
     /// The devices that invalidations have to be delivered to, in order.
     pub(super) fn undelivered(&self) -> impl Iterator<Item = DeviceId> {
-        let waiting = self.outstanding.iter().filter(|one| !one.delivered);
+        let waiting = self.outstanding.iter().filter(|one| one.delivered.is_none());
         waiting.map(|one| one.device).take(self.undelivered)
     }
 
     /// The first invalidation that has to be delivered to a device; from now on it is.
     pub(super) fn deliver(&mut self, device: DeviceId) -> Option<DeviceTlbInvalidation> {
-        let waiting = |one: &&mut Outstanding| one.device == device && !one.delivered;
+        let waiting = |one: &&mut Outstanding| one.device == device && one.delivered.is_none();
         let one = self.outstanding.iter_mut().find(waiting)?;
-        one.delivered = true;
-        one.since = Instant::now();
+        one.delivered = Some(Instant::now());
         self.undelivered -= 1;
         Some(one.invalidation)
     }
@@ -96,13 +93,13 @@ impl DeviceTlbs {
     /// The device has another endpoint: what is outstanding is delivered to it.
     pub(super) fn deliver_again(&mut self, device: DeviceId) {
         for one in self.outstanding.iter_mut().filter(|one| one.device == device) {
-            one.delivered = false;
+            one.delivered = None;
         }
         self.count_undelivered();
     }
 
     fn count_undelivered(&mut self) {
-        self.undelivered = self.outstanding.iter().filter(|one| !one.delivered).count();
+        self.undelivered = self.outstanding.iter().filter(|one| one.delivered.is_none()).count();
     }
 
     /// A device says that an invalidation is done.
@@ -129,7 +126,9 @@ impl DeviceTlbs {
 
     /// Takes out the first invalidation whose time is up.
     pub(super) fn take_overdue(&mut self, patience: Duration) -> Option<DeviceTlbInvalidation> {
-        let overdue = |one: &Outstanding| one.expired || one.since.elapsed() > patience;
+        let overdue = |one: &Outstanding| {
+            one.expired || one.delivered.is_some_and(|since| since.elapsed() > patience)
+        };
         let place = self.outstanding.iter().position(overdue)?;
         let taken = self.outstanding.remove(place);
         self.count_undelivered();
@@ -227,8 +226,7 @@ impl SavedInvalidation {
                 pasids,
                 PageRange::around(Iova(self.first_page << 12), self.order),
             ),
-            delivered: false,
-            since: Instant::now(),
+            delivered: None,
             expired: self.expired,
         }
     }

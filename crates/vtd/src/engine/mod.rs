@@ -225,7 +225,9 @@ impl Engine {
                 // It may have been asked to go on again meanwhile.
                 continue;
             }
-            self.tell_time_outs(shared);
+            if self.tell_time_outs(shared) {
+                continue;
+            }
             if self.has_delivery(shared) {
                 if calls == HostCalls::LeftToStep {
                     shared.want_wake();

@@ -6,6 +6,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub(crate) mod calls;
+pub(crate) mod card;
 
 use std::sync::Arc;
 

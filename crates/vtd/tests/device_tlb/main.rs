@@ -1,0 +1,11 @@
+//! Device-TLB invalidations: what devices are told, and what waits for their answers.
+#![cfg(test)]
+
+#[path = "../guest/mod.rs"]
+mod guest;
+
+mod delivery;
+mod queue;
+mod saved;
+mod time_out;
+mod waits;
