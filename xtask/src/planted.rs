@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A fault that is compiled into the crates, to be switched on.
 struct Fault {
-    /// What `is_planted` is asked for: the row, or 100 more for the second fault of a row.
+    /// What `is_planted` is asked for: the row, with 100 more for each further fault of a row.
     number: u8,
     what: &'static str,
 }
@@ -38,11 +38,13 @@ const FAULTS: &[Fault] = &[
     fault(105, "A and D are written plainly"),
     fault(6, "PDTS is ignored"),
     fault(106, "PASIDE is ignored"),
+    fault(206, "DTE is ignored"),
     fault(7, "reserved bits of PASID entries are ignored"),
     fault(107, "XD counts without NXE"),
     fault(8, "canonical by the second-stage width"),
     fault(9, "a zeroed PASID entry is 5b"),
     fault(109, "legacy codes for second-stage tables in scalable mode"),
+    fault(209, "recoverable faults of translation requests are recorded"),
     fault(10, "no PASID in faults of directory and entry"),
     fault(110, "PASIDs of fault records cut to 16 bits"),
     fault(11, "FPD of the PASID directory is ignored"),

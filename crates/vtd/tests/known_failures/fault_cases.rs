@@ -7,6 +7,7 @@ use vtd::Access;
 use crate::guest::{Dma, Guest, Record, Shape, code};
 use crate::path::{LEGACY_CONTEXT, Path};
 use crate::raw::*;
+use crate::request_cases::{legacy_request_cases, request_cases};
 
 /// Nothing is there.
 const NOWHERE: u64 = 0x6666_6000;
@@ -19,7 +20,11 @@ pub(crate) struct Case {
     pub(crate) code: u8,
     pub(crate) what: &'static str,
     /// Bits of ECAP beside those of every unit here.
-    ecap: u64,
+    pub(crate) ecap: u64,
+    /// Bits of ECAP that those of every unit here have, and this one has not.
+    pub(crate) without: u64,
+    /// It is asked for by a translation request.
+    pub(crate) translation: bool,
     /// Requests without PASID can get it too.
     pub(crate) without_pasid: bool,
     /// Breaks a path that was all right.
@@ -28,10 +33,12 @@ pub(crate) struct Case {
     pub(crate) access: Access,
 }
 
-const PLAIN: Case = Case {
+pub(crate) const PLAIN: Case = Case {
     code: 0,
     what: "",
     ecap: 0,
+    without: 0,
+    translation: false,
     without_pasid: true,
     break_path: |_, _| {},
     address: PAGE,
@@ -53,13 +60,19 @@ fn change_root(guest: &Guest, root: u64) {
 }
 
 /// The last entry of a four-level table on the way of `PAGE`.
-const fn leaf(table: u64) -> u64 {
+pub(crate) const fn leaf(table: u64) -> u64 {
     table + 0x3000 + (PAGE >> 12) * 8
 }
 
-/// The codes of scalable mode that requests of an emulated device can get now: no translation or page requests, no nested
-/// tables.
+/// The codes of scalable mode that requests of an emulated device can get, but for that of a PASID past its directory.
 pub(crate) fn scalable_cases() -> Vec<Case> {
+    let mut cases = untranslated_cases();
+    cases.extend(request_cases());
+    cases
+}
+
+/// Those of untranslated requests on a unit with few capabilities.
+fn untranslated_cases() -> Vec<Case> {
     vec![
         Case {
             code: 0x30,
@@ -393,6 +406,12 @@ pub(crate) const BEYOND_DIRECTORY: Case = Case {
 };
 
 pub(crate) fn legacy_cases() -> Vec<Case> {
+    let mut cases = untranslated_legacy_cases();
+    cases.extend(legacy_request_cases());
+    cases
+}
+
+fn untranslated_legacy_cases() -> Vec<Case> {
     vec![
         Case {
             code: 1,
@@ -489,14 +508,24 @@ pub(crate) fn legacy_cases() -> Vec<Case> {
 
 pub(crate) fn scalable(case: &Case) -> (Guest, Dma) {
     let shape = Shape::uncached();
-    let guest = Guest::of(Shape { ecap: shape.ecap | case.ecap, ..shape });
+    let guest = Guest::of(Shape { ecap: (shape.ecap | case.ecap) & !case.without, ..shape });
     let dma = guest.emulated();
+    if case.without & ECAP_SMPWCS != 0 {
+        // Nothing sets A and D there.
+        for place in [FIRST_A, FIRST_A + 0x1000, FIRST_A + 0x2000, leaf(FIRST_A)] {
+            set(&guest, place, 0x60);
+        }
+    }
     (guest, dma)
 }
 
 /// Makes the request of a case and checks its code.
 pub(crate) fn expect_code(dma: &Dma, case: &Case, pasid: Option<u64>) {
-    let found = dma.access(pasid, case.address, case.access).map_err(code);
+    let found = match case.translation {
+        true => dma.ask(pasid, case.address).map(|found| found.page.0),
+        false => dma.access(pasid, case.address, case.access),
+    };
+    let found = found.map_err(code);
     assert_eq!(
         found,
         Err(case.code),
@@ -512,5 +541,6 @@ pub(crate) fn record_of(case: &Case, pasid: Option<u64>) -> Record {
         pasid,
         code: u64::from(case.code),
         read: !case.access.write,
+        address_type: u64::from(case.translation),
     }
 }

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
 use vtd::host::{FailingHost, HostCall, HostDevice, ModelHost};
-use vtd::spec::{Binding, Capabilities, Iova, Pasid, Slot, SourceId};
+use vtd::spec::{Binding, Capabilities, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{
-    Access, Attachment, Capacities, DeviceId, DiagnosticLimits, DmaError, DmaHandle, Effect,
-    Quotas, RemappingUnit, UnitConfig,
+    Access, Attachment, Capacities, Completion, DeviceId, DiagnosticLimits, DmaError, DmaHandle,
+    Effect, Quotas, RemappingUnit, TranslationRequest, UnitConfig,
 };
 
 use crate::ram::{Ram, Tape};
@@ -58,6 +58,8 @@ pub(crate) struct Record {
     pub(crate) code: u64,
     /// T1: the request read.
     pub(crate) read: bool,
+    /// AT: untranslated, a translation request, translated.
+    pub(crate) address_type: u64,
 }
 
 impl Guest {
@@ -255,6 +257,7 @@ impl Guest {
                     pasid: (high >> 31 & 1 == 1).then_some(high >> 40 & 0xf_ffff),
                     code: high >> 32 & 0xff,
                     read: high >> 62 & 1 == 1,
+                    address_type: high >> 60 & 3,
                 })
             })
             .collect();
@@ -309,6 +312,18 @@ impl Dma {
         self.handle(pasid).with_guard(|guard| {
             guard.translate(Iova(address), access).map(|found| found.address().0)
         })
+    }
+
+    /// Makes a translation request for reads and writes.
+    pub(crate) fn ask(&self, pasid: Option<u64>, address: u64) -> Result<Completion, DmaError> {
+        let asked = TranslationRequest::READ_WRITE;
+        self.handle(pasid).with_guard(|guard| guard.translation_request(Iova(address), asked))
+    }
+
+    /// Makes a translated request, which has no PASID.
+    pub(crate) fn translated(&self, address: u64) -> Result<u64, DmaError> {
+        let read = Access::READ;
+        self.handle(None).with_guard(|guard| guard.translated(Gpa(address), read)).map(|gpa| gpa.0)
     }
 
     pub(crate) fn read(&self, pasid: Option<u64>, address: u64) -> Result<u64, DmaError> {

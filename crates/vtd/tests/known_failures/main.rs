@@ -20,5 +20,6 @@ mod ram;
 mod raw;
 mod records;
 mod registers;
+mod request_cases;
 mod storm;
 mod translation;

@@ -9,6 +9,7 @@ pub(crate) const FIVE_LEVELS: u64 = 1 << 60;
 pub(crate) const ECAP: u64 = 0x0003_c998_0000_0f46;
 pub(crate) const ECAP_IR: u64 = 1 << 3;
 pub(crate) const ECAP_SC: u64 = 1 << 7;
+pub(crate) const ECAP_NEST: u64 = 1 << 26;
 pub(crate) const ECAP_PRS: u64 = 1 << 29;
 pub(crate) const ECAP_ERS: u64 = 1 << 30;
 pub(crate) const ECAP_SRS: u64 = 1 << 31;
@@ -16,6 +17,7 @@ pub(crate) const ECAP_EAFS: u64 = 1 << 34;
 pub(crate) const ECAP_DIT: u64 = 1 << 41;
 pub(crate) const ECAP_PDS: u64 = 1 << 42;
 pub(crate) const ECAP_SSADS: u64 = 1 << 45;
+pub(crate) const ECAP_SMPWCS: u64 = 1 << 48;
 pub(crate) const ECAP_ADMS: u64 = 1 << 52;
 pub(crate) const ECAP_RPRIVS: u64 = 1 << 53;
 

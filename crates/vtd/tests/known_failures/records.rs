@@ -63,6 +63,7 @@ fn known_failure_10_a_fault_that_the_host_reports_records_all_of_its_pasid() {
             pasid,
             code: u64::from(code),
             read: false,
+            address_type: 0,
         };
         assert_eq!(guest.take_records(), [expected]);
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use vtd::memory::SparseMemory;
 use vtd::spec::Gpa;
 
-use crate::guest::{Guest, Shape};
+use crate::guest::{Guest, Shape, code};
 use crate::path::{build_path, legacy_guest};
 use crate::ram::Moment;
 use crate::raw::*;
@@ -222,6 +222,43 @@ fn known_failure_06_pasids_that_are_not_enabled_fault_45() {
 }
 
 // feature: 1.canonical first-stage addresses
+#[test]
+fn known_failure_06_devices_without_dte_get_44() {
+    for shape in [Shape::uncached(), Shape::default()] {
+        let guest = Guest::of(shape);
+        let dma = guest.emulated();
+        guest.set_pasid(0, first_stage(FIRST_B, 7));
+        guest.set_pasid(5, first_stage(FIRST_A, 7));
+        for (dte, expected) in [(4, None), (0, Some(0x44)), (4, None)] {
+            guest.set_context(DEVICE, [DIRECTORY | 9 | dte, 0, 0, 0]);
+            guest.flush(&[context_cache_of_device(DEVICE)]);
+            for _ in 0..2 {
+                for pasid in [None, Some(5)] {
+                    let asked = dma.ask(pasid, PAGE).map_err(code).err();
+                    assert_eq!(asked, expected, "a translation request, DTE={}", dte >> 2);
+                }
+                let translated = dma.translated(FRAME_A).map_err(code).err();
+                assert_eq!(translated, expected, "a translated request, DTE={}", dte >> 2);
+                assert_eq!(dma.read_or_code(Some(5), PAGE), Ok(FRAME_A), "an untranslated one");
+            }
+            assert_eq!(guest.take_records().len(), if dte == 0 { 6 } else { 0 });
+        }
+    }
+}
+
+#[test]
+fn known_failure_05_a_translation_request_sets_d_for_the_write_that_it_grants() {
+    let guest = Guest::new();
+    let dma = guest.emulated();
+    guest.set_context(DEVICE, [DIRECTORY | 0xd, 0, 0, 0]);
+    guest.set_pasid(5, first_stage(FIRST_A, 7));
+    assert_eq!(dma.read_or_code(Some(5), PAGE), Ok(FRAME_A));
+    let leaf = FIRST_A + 0x3000 + (PAGE >> 12) * 8;
+    assert_eq!(guest.ram.at(leaf), FRAME_A | 0x27);
+    assert!(dma.ask(Some(5), PAGE).unwrap().granted.write, "a read has filled the IOTLB");
+    assert_eq!(guest.ram.at(leaf), FRAME_A | 0x67, "what is granted may be written any time");
+}
+
 #[test]
 fn known_failure_08_canonical_is_a_matter_of_fspm_alone() {
     let four = [
