@@ -9,12 +9,14 @@ use std::sync::Arc;
 use vtd::memory::SparseMemory;
 use vtd::spec::{Capabilities, Gpa, Iova, Pasid, SourceId};
 use vtd::{
-    Access, Attachment, CacheCounts, Capacities, DeviceId, DmaError, RemappingUnit, UnitConfig,
+    Access, Attachment, CacheCounts, Capacities, DeviceId, DmaHandle, RemappingUnit,
+    TranslationRequest, UnitConfig,
 };
 
-const CAP: u64 = 0x81d2_008c_222f_0686;
-/// With first-stage, second-stage and nested translation, and RID_PASID.
-const ECAP: u64 = 0x3_c998_0400_0f46;
+/// With ZLR.
+const CAP: u64 = 0x81d2_008c_226f_0686;
+/// With first-stage, second-stage and nested translation, RID_PASID and NWFS.
+const ECAP: u64 = 0x3_c99a_0400_0f46;
 const ROOT: u64 = 0x1000;
 const CONTEXTS: u64 = 0x2000;
 const QUEUE: u64 = 0x8000;
@@ -90,7 +92,7 @@ impl Machine {
         let machine = Self { memory, units, devices, domains, tail: 0, status: 0 };
         machine.put(ROOT, CONTEXTS | 1);
         for device in 0..2 {
-            machine.put(CONTEXTS + (0x18 + 8 * device) * 32, (DIRECTORIES + device * 0x1000) | 9);
+            machine.put(CONTEXTS + (0x18 + 8 * device) * 32, (DIRECTORIES + device * 0x1000) | 0xd);
             for (index, table) in [(0, 0), (1, 1)] {
                 let place = PASID_TABLES + (2 * device + table) * 0x1000;
                 machine.put(DIRECTORIES + device * 0x1000 + 8 * index, place | 1);
@@ -224,7 +226,7 @@ impl Machine {
     fn edit_second_stage(&mut self, root: u8, page: u8, value: u8, how: u8) {
         let root = of(&SECOND, root);
         let page = of(&[0, 1, 2, 0x100, 0x102, 0x103, 0x113], page);
-        let flags = of(&[3, 3, 1, 0], value % 4);
+        let flags = of(&[3, 2, 1, 0], value % 4);
         let target = if page < 3 { 0x50_0000 + u64::from(value >> 2) * 0x1000 } else { page << 12 };
         self.put(root + 0x3000 + 8 * page, if flags == 0 { 0 } else { target | flags });
         for domain in DOMAINS {
@@ -235,29 +237,44 @@ impl Machine {
         }
     }
 
+    /// An untranslated request, a read of no bytes among them, or a translation request.
     fn dma(&self, device: usize, pasid: u32, page: u8, kind: u8, how: u8) {
         let iova = Iova(u64::from(page) % PAGES * 0x1000 + 0x678);
-        let access = if kind & 1 == 0 { Access::READ } else { Access::WRITE };
         let pasid = if how & 3 == 0 { None } else { Pasid::new(pasid) };
-        let answers = [0, 1].map(|unit: usize| self.answer(unit, device, pasid, iova, access));
-        if answers[0] != answers[1] {
-            wrong("with and without caches", &(device, pasid, iova, access, answers));
+        let handles = [0, 1].map(|unit| self.handle(unit, device, pasid));
+        let request = (device, pasid, iova, kind);
+        if kind >> 1 & 1 == 0 {
+            let asked = match kind & 1 {
+                0 => TranslationRequest::READ,
+                _ => TranslationRequest::READ_WRITE,
+            };
+            let answers =
+                handles.map(|dma| dma.with_guard(|guard| guard.translation_request(iova, asked)));
+            return agree(request, answers);
         }
+        let access = match kind >> 2 & 3 {
+            0 => Access::ZERO_LENGTH_READ,
+            1 => Access::READ,
+            _ => Access::WRITE,
+        };
+        let answers = handles.map(|dma| {
+            dma.with_guard(|guard| guard.translate(iova, access).map(|found| found.address()))
+        });
+        agree(request, answers);
     }
 
-    fn answer(
-        &self,
-        unit: usize,
-        device: usize,
-        pasid: Option<Pasid>,
-        iova: Iova,
-        access: Access,
-    ) -> Result<Gpa, DmaError> {
+    fn handle(&self, unit: usize, device: usize, pasid: Option<Pasid>) -> DmaHandle {
         let (Some(unit), Some(devices)) = (self.units.get(unit), self.devices.get(unit)) else {
             wrong("no such unit", &unit)
         };
         let device = of(devices, u8::try_from(device).unwrap_or(0));
-        let dma = unit.dma(device, pasid).unwrap_or_else(|error| wrong("handle", &error));
-        dma.with_guard(|guard| guard.translate(iova, access).map(|found| found.address()))
+        unit.dma(device, pasid).unwrap_or_else(|error| wrong("handle", &error))
+    }
+}
+
+fn agree<R: std::fmt::Debug, A: PartialEq + std::fmt::Debug>(request: R, answers: [A; 2]) {
+    let [with, without] = &answers;
+    if with != without {
+        wrong("with and without caches", &(request, answers));
     }
 }
