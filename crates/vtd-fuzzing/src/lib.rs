@@ -4,3 +4,4 @@
 pub mod cached_translation;
 pub mod decoding;
 pub mod reconciliation;
+pub mod recording_lines;

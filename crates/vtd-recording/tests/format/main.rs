@@ -9,4 +9,5 @@ mod round_trip;
 mod shipped_files;
 mod text;
 mod version_2;
+mod version_2_refusals;
 mod writer;
