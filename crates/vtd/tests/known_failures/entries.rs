@@ -3,7 +3,9 @@
 use vtd::Access;
 
 use crate::guest::{Guest, Shape, code};
-use crate::path::{LEGACY_CONTEXT, Path, WIDE_DIRECTORY, WIDE_TABLE, build_path, legacy_guest};
+use crate::path::{
+    LEGACY_CONTEXT, Path, WIDE_DIRECTORY, WIDE_TABLE, build_path, legacy_guest, map_nested,
+};
 use crate::raw::*;
 
 /// One kind of entry under one set of capabilities.
@@ -387,4 +389,55 @@ fn known_failure_07_execute_disable_by_the_right_rule() {
             guest.ram.put(place, &[sound]);
         }
     }
+}
+
+// feature: 2.codes of PASID-table entries
+/// Both tables of a nested entry are looked at.
+#[test]
+fn known_failure_07_nested_pasid_table_entries() {
+    for (ecap, first) in [(0, 0xe20), (ECAP_SSADS, 0xc20)] {
+        check(&Entry {
+            around: |guest, _| map_nested(guest),
+            ..pasid_entry(
+                "nested",
+                ECAP | ECAP_NEST | ecap,
+                nested(0, 7),
+                [ABOVE | first, 0x17f_0000, ABOVE | 0xf81],
+            )
+        });
+    }
+}
+
+// feature: 2.codes of first-stage tables
+// feature: 2.codes of second-stage tables
+#[test]
+fn known_failure_07_entries_of_the_fifth_level() {
+    const FIFTH: u64 = 0x13_0000;
+    check(&Entry {
+        cap: CAP | FIVE_LEVELS,
+        sound: vec![FIRST_A | 7],
+        around: |guest, path| {
+            guest.ram.put(path.entry, &first_stage(FIFTH | 1 << 2, 7));
+        },
+        reserved: vec![ABOVE_IN_PAGES | 0x80],
+        ..plain("first-stage level 5", 0x72, |_| FIFTH)
+    });
+    check(&Entry {
+        cap: CAP | 1 << 11,
+        sound: vec![SECOND | 3],
+        // AW 3: 57 bits.
+        around: |guest, path| guest.ram.put(path.entry, &[FIFTH | 0x8d, 7, 0, 0, 0, 0, 0, 0]),
+        reserved: vec![ABOVE_IN_PAGES | 0x880],
+        ..plain("second-stage level 5", 0x7a, |_| FIFTH)
+    });
+    check(&Entry {
+        cap: CAP | 1 << 11,
+        sound: vec![SECOND + 0x1000 | 3],
+        around: |guest, path| {
+            guest.ram.put(path.entry, &[FIFTH | 0x8d, 7, 0, 0, 0, 0, 0, 0]);
+            guest.ram.put(FIFTH, &[SECOND | 3]);
+        },
+        reserved: vec![ABOVE_IN_PAGES | 0x880],
+        ..plain("second-stage level 4 of 5", 0x7a, |_| SECOND)
+    });
 }

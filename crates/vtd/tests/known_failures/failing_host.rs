@@ -62,6 +62,27 @@ fn known_failure_22_a_refused_bind_is_failed_and_tried_again() {
 }
 
 // feature: 7.host failures are kept, told and tried again
+/// The binding that a device gets when it is attached.
+#[test]
+fn known_failure_22_a_refused_attach_is_failed_and_tried_again() {
+    let guest = Guest::off(Shape::default());
+    guest.fail_host_calls(|call| matches!(call, HostCall::Bind { .. }));
+    let device = guest.assigned();
+    assert_eq!(device.rid_bound(), None);
+    let state = || guest.unit.slots(device.id);
+    let [(Slot::Rid, SlotState { held: None, failure: Some(_), .. })] = state()[..] else {
+        panic!("not kept as failed: {:?}", state())
+    };
+    assert_eq!(told(&guest), [HostOperation::Bind]);
+    guest.fail_host_calls(|_| false);
+    guest.command(SRTP);
+    assert_eq!(device.rid_bound().as_deref(), Some("pt 0"), "tried again");
+    let [(Slot::Rid, SlotState { held: Some(_), failure: None, .. })] = state()[..] else {
+        panic!("not kept as bound: {:?}", state())
+    };
+}
+
+// feature: 7.host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_bind_is_tried_again_when_the_vmm_asks() {
     let guest = Guest::new();

@@ -13,6 +13,7 @@ mod flood;
 mod fpd;
 mod guest;
 mod invalidation;
+mod nested;
 mod ordering;
 mod path;
 mod queue;

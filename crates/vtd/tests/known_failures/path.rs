@@ -38,6 +38,24 @@ impl Path {
     pub(crate) const NONE: Self = Self { root: 0, context: 0, directory: 0, entry: 0 };
 }
 
+/// Where the first stage of [`nested`] leads.
+pub(crate) const NESTED: u64 = 0x6000;
+
+/// Where the second stage maps a page of the first 2 MiB.
+pub(crate) fn second_stage_leaf(address: u64) -> u64 {
+    SECOND + 0x3000 + (address >> 12) * 8
+}
+
+/// The tables of [`nested`]: `PAGE` is `NESTED` to the first stage, whose tables lie where they are, and `FRAME_SECOND` in the end.
+pub(crate) fn map_nested(guest: &Guest) {
+    guest.ram.put(FIRST_A + 0x3000 + (PAGE >> 12) * 8, &[NESTED | 7]);
+    guest.ram.put(second_stage_leaf(NESTED), &[FRAME_SECOND | 3]);
+    for level in 0..4 {
+        let table = FIRST_A + level * 0x1000;
+        guest.ram.put(second_stage_leaf(table), &[table | 3]);
+    }
+}
+
 /// A legacy-mode guest whose device has a second-stage table of four levels.
 pub(crate) fn legacy_guest() -> (Guest, Dma) {
     let guest = Guest::off(Shape::uncached());

@@ -71,6 +71,11 @@ pub(crate) fn second_stage(table: u64, domain: u64) -> [u64; 8] {
     [table | 0x89, domain, 0, 0, 0, 0, 0, 0]
 }
 
+/// A PASID-table entry of nested translation through `SECOND` and then `FIRST_A`, whose qw0 has these bits too.
+pub(crate) fn nested(bits: u64, domain: u64) -> [u64; 8] {
+    [SECOND | 0xc9 | bits, domain, FIRST_A, 0, 0, 0, 0, 0]
+}
+
 /// A PASID-table entry of pass-through.
 pub(crate) fn pass_through(domain: u64) -> [u64; 8] {
     [0x101, domain, 0, 0, 0, 0, 0, 0]
