@@ -176,6 +176,9 @@ impl RegisterPage {
     }
 
     fn read_word(&self, place: u64) -> u32 {
+        if self.lacks(place) {
+            return 0;
+        }
         let invalidate = self.caps.invalidate_register_offset();
         let event = |event: &EventRegisters, first: u64| {
             let index = usize::try_from((place - first) / 4).unwrap_or(usize::MAX);
@@ -229,6 +232,9 @@ impl RegisterPage {
     }
 
     fn write_word(&mut self, place: u64, value: u32, sent: &mut Vec<InterruptMessage>) {
+        if self.lacks(place) {
+            return;
+        }
         let invalidate = self.caps.invalidate_register_offset();
         match place {
             offset::GCMD => self.write_command(GlobalCommand::from_bits(value)),
@@ -278,7 +284,7 @@ impl RegisterPage {
         let by_register = self.has_register_invalidation();
         let (register, writable) = match place & !7 {
             offset::RTADDR => (&mut self.root, !0x3ff),
-            offset::CCMD if by_register => (&mut self.context_command, !0x1800_0000_0000_0000),
+            offset::CCMD if by_register => (&mut self.context_command, 0xe000_0003_ffff_ffff),
             offset::IQA => (&mut self.queue_address, !0x7f8),
             offset::IRTA if self.caps.interrupt_remapping() => (&mut self.interrupt_table, !0x7f0),
             offset::PQH if page_requests => (&mut self.page_queue.head, PAGE_POINTER),
@@ -286,7 +292,7 @@ impl RegisterPage {
             offset::PQA if page_requests => (&mut self.page_queue.address, !0xff8),
             quad if quad == invalidate && by_register => (&mut self.invalidate_address, !0xf80),
             quad if quad == invalidate + 8 && by_register => {
-                (&mut self.iotlb_command, !0x0600_0000_0000_0000)
+                (&mut self.iotlb_command, 0xb003_ffff_0000_0000)
             }
             _ => {
                 if let Some(within) = self.fault_record_offset(place) {
@@ -306,6 +312,11 @@ impl RegisterPage {
         if place & 4 == 4 {
             self.begin_register_invalidation(place & !7, invalidate);
         }
+    }
+
+    /// Whether this is a register of the invalidation queue, and there is none: IQH to IQERCD.
+    fn lacks(&self, place: u64) -> bool {
+        (offset::IQH..offset::IRTA).contains(&place) && !self.caps.queued_invalidation()
     }
 
     /// Whether CCMD, IVA and IOTLB exist: before major version 6.

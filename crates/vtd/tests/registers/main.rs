@@ -10,3 +10,4 @@ mod invalidation_queue;
 mod page;
 mod register_invalidation;
 mod reset;
+mod writable_bits;
