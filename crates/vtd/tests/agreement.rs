@@ -60,7 +60,16 @@ const TABLE: [(&str, Change, u64, u64, &str); 16] = [
     ("nested", |h| h.nested = false, 0, 1 << 26, "ECAP.NEST"),
     ("accessed and dirty", |h| h.second_stage_accessed_dirty = false, 0, 1 << 45, "ECAP.SSADS"),
     ("execute requests", |h| h.execute_requests = false, 0, 1 << 30, "ECAP.ERS"),
-    ("second stage", |h| h.second_stage = false, 0, 1 << 46 | 1 << 45 | 1 << 26, "ECAP.SSTS"),
+    (
+        "second stage",
+        |h| {
+            h.shadowing = false;
+            h.second_stage = false;
+        },
+        0,
+        1 << 46 | 1 << 45 | 1 << 26,
+        "ECAP.SSTS",
+    ),
     (
         "first stage",
         |h| h.first_stage_four = false,
@@ -85,6 +94,7 @@ const TABLE: [(&str, Change, u64, u64, &str); 16] = [
         "all that real hardware lacks",
         |h| {
             h.nested = false;
+            h.shadowing = false;
             h.second_stage = false;
             h.second_stage_accessed_dirty = false;
             h.execute_requests = false;
