@@ -161,7 +161,8 @@ impl RemappingUnit {
     /// Attaches a device. An assigned one starts blocked; the steps that follow bind what the guest's tables say.
     ///
     /// Before the guest starts, an assigned device narrows [`capabilities`](Self::capabilities) to what its
-    /// [host](HostCapabilities) has, also if it is released again. After that a device whose host has less is refused.
+    /// [host](HostCapabilities) has, also if it is released again. After that a device whose host has less is refused: a VMM that
+    /// is to plug in others later configures what all of them have.
     ///
     /// # Errors
     /// [`AttachError`]: the source-id is taken, or the device cannot be assigned.

@@ -397,3 +397,36 @@ fn pasids_at_the_edges_of_a_range() {
         }
     }
 }
+
+#[test]
+fn a_renumbered_device_has_the_entries_of_its_new_source_id() {
+    let guest = Guest::new();
+    for device in [0, 1] {
+        guest.context(device, 0, 0);
+    }
+    guest.entry(0, 0, FIRST);
+    guest.entry(0, 3, OTHER);
+    guest.entry(0, 4, FIRST);
+    // The same table under another domain, another table, nothing, and one that is new.
+    guest.entry(1, 0, (FIRST.0, 2, FIRST.2));
+    guest.entry(1, 3, FIRST);
+    guest.entry(1, 5, THROUGH);
+    let (mut ledger, mut host) = (ledger(1), Host::default());
+    host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+    ledger.renumber_device(DeviceKey(0), SourceId(8));
+    assert_eq!(ledger.devices().collect::<Vec<_>>(), [(DeviceKey(0), SourceId(8))]);
+    // Nothing has changed until its slots are reconciled, and what names the old source-id does not do that.
+    let requester = |source_id| Scope {
+        devices: DeviceScope::Requesters { source_id: SourceId(source_id), ignored: 0 },
+        ..Scope::everything()
+    };
+    assert_eq!(host.run(&mut ledger, &requester(0), &guest.wanted()), []);
+    let calls = host.run(&mut ledger, &requester(8), &guest.wanted());
+    let expected = [(pasid(3), "replace fs4 9000"), (pasid(4), "unbind"), (pasid(5), "bind pt 0")];
+    assert_eq!(calls, expected.map(|(slot, call)| (0, slot, call.to_owned())));
+    let rid = ledger.slot(DeviceKey(0), RID).and_then(|state| state.held);
+    assert_eq!(rid.map(|held| held.domain), Some(DomainId(2)));
+    // No device, nothing to do.
+    ledger.renumber_device(DeviceKey(7), SourceId(8));
+    assert_eq!(ledger.devices().count(), 1);
+}
