@@ -129,7 +129,7 @@ const PASID_BITS: &str = "ECAP.PSS (PASIDs of so many bits)";
 const PSS: u64 = 0x1f << 35;
 
 fn takes_second_stage(host: &HostCapabilities) -> bool {
-    host.shadowing || host.second_stage
+    host.second_stage || host.shadowing && host.second_stage_bits >= 39
 }
 
 /// A width matters where tables are shadowed; elsewhere their slots are blocked whatever the width.

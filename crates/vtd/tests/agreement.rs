@@ -246,16 +246,17 @@ impl HostIommu for Shadowing {
 
 #[test]
 fn widths_of_shadowed_tables() {
-    // Bits, and SAGAW that is left; with none left the unit has no second-stage tables, which do not fit ECAP.SSTS.
-    for (bits, widths) in [(57, Some(0xe)), (56, Some(6)), (48, Some(6)), (39, Some(2)), (38, None)]
+    // Bits, SAGAW that is left, and what goes from ECAP: with no width at all SSTS, SSADS and NEST.
+    let none = 1 << 46 | 1 << 45 | 1 << 26;
+    for (bits, widths, ecap) in
+        [(57, 0xe, 0), (56, 6, 0), (48, 6, 0), (39, 2, 0), (38, 0, none), (0, 0, none)]
     {
         let guest = Guest::made(Capabilities::new(CAP, ECAP).unwrap(), |config| {
             config.host = Some(Arc::new(Shadowing(bits)));
         });
-        let attached = attach(&guest.unit, 3);
-        assert_eq!(attached.is_ok(), widths.is_some(), "{bits}");
-        let cap = CAP & !(0x1f << 8) | widths.unwrap_or(0xe) << 8;
-        assert_eq!(registers(&guest.unit), (cap, ECAP), "{bits}");
+        attach(&guest.unit, 3).unwrap();
+        let cap = CAP & !(0x1f << 8) | widths << 8;
+        assert_eq!(registers(&guest.unit), (cap, ECAP & !ecap), "{bits}");
         // Too late: refused, unless nothing is lacking.
         let late = Guest::made(Capabilities::new(CAP, ECAP).unwrap(), |config| {
             config.host = Some(Arc::new(Shadowing(bits)));
@@ -264,7 +265,8 @@ fn widths_of_shadowed_tables() {
         match attach(&late.unit, 3) {
             Ok(_) => assert_eq!(bits, 57),
             Err(AttachError::HostLacks { feature, .. }) => {
-                assert!(feature.starts_with("CAP.SAGAW"), "{feature}");
+                let expected = if ecap == 0 { "CAP.SAGAW" } else { "ECAP.SSTS" };
+                assert!(feature.starts_with(expected), "{feature}");
             }
             Err(other) => panic!("{other:?}"),
         }
