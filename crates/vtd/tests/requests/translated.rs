@@ -98,3 +98,32 @@ fn roots_and_context_entries_fault_as_for_other_requests() {
         assert!(machine.record().is_some());
     }
 }
+
+// feature: 2.FPD for translated requests
+#[test]
+fn fpd_of_the_context_entry_suppresses_the_record() {
+    let beyond = 0x10_0000_0000_0000;
+    for (dte, address, expected) in [
+        (0, 0x5000, "fault 44"),
+        (4, beyond, "fault 83"),
+        (4, 0xfee0_0000, "fault 87"),
+        (0x20, 0x5000, "fault 42"),
+    ] {
+        for fpd in [0, 2] {
+            let machine = Machine::scalable(CAP, ALL, &[0x41, 5, FIRST + 0x1000]);
+            machine.guest.put(CONTEXT, &[0x1_0009 | dte | fpd]);
+            assert_eq!(machine.translated(None, address, READ), expected);
+            assert_eq!(machine.record().is_some(), fpd == 0, "{expected}");
+        }
+    }
+    for (tt, address, expected) in
+        [(0, 0x5000, "fault d"), (1, beyond, "fault 4"), (1, 0xfee0_0000, "fault e")]
+    {
+        for fpd in [0, 2] {
+            let context = [SECOND + 0x1000 | 1 | tt << 2 | fpd, 0x502];
+            let machine = Machine::legacy(CAP, ALL, context);
+            assert_eq!(machine.translated(None, address, READ), expected);
+            assert_eq!(machine.record().is_some(), fpd == 0, "{expected}");
+        }
+    }
+}
