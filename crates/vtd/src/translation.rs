@@ -66,15 +66,12 @@ impl Shared {
         } else if is_planted(110) {
             pasid = pasid.map(|pasid| Pasid::from_low_bits(u64::from(pasid.get() & 0xffff)));
         }
-        // A translation request is a read on the bus, whatever is to be done with the translation.
-        let is_translation = request.address_type == AddressType::TranslationRequest;
-        let is_write = request.access.write && !is_translation;
         let record = FaultRecord {
             address: request.iova.page().0,
             source_id: device.source_id(),
             pasid,
             reason: fault.reason,
-            kind: if is_write { RequestKind::Write } else { RequestKind::Read },
+            kind: request_kind(request.access, request.address_type),
             execute: request.access.execute,
             privileged: request.access.privileged,
             address_type: request.address_type,
@@ -314,6 +311,15 @@ impl Request {
     /// Whether this would be an interrupt request on the bus: its address lies in the range of those and it has no PASID.
     pub(crate) fn is_to_interrupts(&self) -> bool {
         self.pasid.is_none() && self.iova.is_interrupt()
+    }
+}
+
+/// What a fault record calls a request. A translation request is a read on the bus, whatever is to be done with the translation.
+pub(crate) fn request_kind(access: Access, address_type: AddressType) -> RequestKind {
+    if access.write && address_type != AddressType::TranslationRequest {
+        RequestKind::Write
+    } else {
+        RequestKind::Read
     }
 }
 

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use vtd_cache::{DeviceKey, Ledger, SavedSlot};
 use vtd_host::HostCapabilities;
-use vtd_spec::{
-    AddressType, Capabilities, FaultReason, FaultRecord, Iova, Pasid, RequestKind, Slot, SourceId,
-};
+use vtd_spec::{AddressType, Capabilities, FaultReason, FaultRecord, Iova, Pasid, Slot, SourceId};
 use vtd_walk::{Access, Fault, RootTable};
 
 use crate::agreement;
@@ -17,7 +15,7 @@ use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
 use crate::state::{STATE_VERSION, SavedDevice, SlotRecord, UnitState};
-use crate::translation::Mode;
+use crate::translation::{Mode, request_kind};
 use crate::{
     AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, ResetKind, RestoreError,
     SaveError, SlotState, Step, UnitConfig, UnitCounts, UnknownDevice,
@@ -45,13 +43,21 @@ pub struct HostFault {
     pub access: Access,
     /// Why it was blocked.
     pub reason: FaultReason,
+    /// Whether it was an untranslated request, a translation request or a translated one.
+    pub address_type: AddressType,
 }
 
 impl HostFault {
-    /// A fault of a request.
+    /// A fault of an untranslated request.
     #[must_use]
     pub fn new(slot: Slot, address: Iova, access: Access, reason: FaultReason) -> Self {
-        Self { slot, address, access, reason }
+        Self { slot, address, access, reason, address_type: AddressType::Untranslated }
+    }
+
+    /// The same of another kind of request. A translation request is recorded as a read, which it is on the bus.
+    #[must_use]
+    pub fn with_address_type(self, address_type: AddressType) -> Self {
+        Self { address_type, ..self }
     }
 }
 
@@ -299,10 +305,10 @@ impl RemappingUnit {
             source_id,
             pasid,
             reason: fault.reason,
-            kind: if fault.access.write { RequestKind::Write } else { RequestKind::Read },
+            kind: request_kind(fault.access, fault.address_type),
             execute: fault.access.execute,
             privileged: fault.access.privileged,
-            address_type: AddressType::Untranslated,
+            address_type: fault.address_type,
         };
         let fpd = self.shared.has_fpd(source_id, pasid);
         self.shared.record_fault(&record, &Fault { fpd, ..Fault::new(fault.reason) });

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 // feature: 2.faults of assigned devices
 #[test]
 fn host_faults_are_recorded_for_the_guest() {
-    use vtd::spec::{FaultReason, Iova};
+    use vtd::spec::{AddressType, FaultReason, Iova};
     use vtd::{Access, HostFault};
     let Machine { guest, .. } = Machine::new();
     let device = guest.assign(3);
@@ -28,6 +28,17 @@ fn host_faults_are_recorded_for_the_guest() {
             .unwrap();
         assert_eq!((guest.read(0x220, 8), guest.read(0x228, 8)), (0x5000, high));
         assert_eq!(guest.interrupts(), [guest::FAULT_DATA]);
+        guest.write(0x22c, 4, 0x8000_0000);
+    }
+    // AT. A translation request is a read.
+    let fault = HostFault::new(Slot::Rid, Iova(0x5123), Access::WRITE, reason);
+    for (address_type, bits) in [
+        (AddressType::Untranslated, 0),
+        (AddressType::TranslationRequest, 1 << 62 | 1 << 60),
+        (AddressType::Translated, 2 << 60),
+    ] {
+        guest.unit.report_host_fault(device, fault.with_address_type(address_type)).unwrap();
+        assert_eq!(guest.read(0x228, 8), 1 << 63 | bits | 0x71 << 32 | 0x18);
         guest.write(0x22c, 4, 0x8000_0000);
     }
     guest.unit.release(device).unwrap();
