@@ -60,7 +60,10 @@ const FAULTS: &[Fault] = &[
     fault(19, "the state of an empty slot is kept"),
     fault(20, "effects are not bounded"),
     fault(120, "everything is told, as often as a guest wants"),
+    fault(220, "an event for every page request"),
     fault(21, "a page group response without PASID is malformed"),
+    fault(121, "only half of a page request is written"),
+    fault(221, "PRO is not honoured"),
     fault(22, "a failed bind counts as bound"),
     fault(23, "a host failure during reset ends the process"),
     fault(24, "IQH is ahead of what is done"),
@@ -73,6 +76,7 @@ const FAULTS: &[Fault] = &[
     fault(28, "the first copy of a torn entry counts"),
     fault(29, "a PASID-cache descriptor's host calls come after the wait"),
     fault(129, "a wait completes whatever is still under way"),
+    fault(229, "a wait completes before the devices have answered"),
 ];
 
 /// How long the tests of a row may take. An endless loop is cut here, and was found.

@@ -405,7 +405,7 @@ impl RegisterPage {
         let had_cause = self.page_queue.has_cause();
         let result = cause(&mut self.page_queue);
         // Planted (row 20): an event for every request.
-        let first = !had_cause || is_planted(120);
+        let first = !had_cause || is_planted(220);
         let sent = if first && self.page_queue.has_cause() {
             self.page_request_event.raise()
         } else {

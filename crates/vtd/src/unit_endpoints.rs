@@ -14,6 +14,9 @@ use crate::{
 impl RemappingUnit {
     /// Attaches an emulated device that has a device TLB, or asks for pages.
     ///
+    /// The unit keeps the endpoint until the device is released or another one takes its place: an endpoint that holds the unit
+    /// keeps it alive until then.
+    ///
     /// # Errors
     /// [`AttachError`]: the source-id is taken.
     pub fn attach_endpoint(

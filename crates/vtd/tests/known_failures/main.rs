@@ -6,6 +6,7 @@
 
 mod bindings;
 mod codes;
+mod endpoints;
 mod entries;
 mod failing_host;
 mod fault_cases;
