@@ -84,17 +84,12 @@ pub enum DiagnosticEvent {
         /// With what PASID.
         pasid: Option<Pasid>,
     },
-    /// A device did not answer the invalidation of its device TLB in time: FSTS.ITE is set.
-    #[non_exhaustive]
-    DeviceTlbTimeOut {
-        /// Which device.
-        source_id: SourceId,
-    },
 }
 
 /// How much a unit tells its VMM of what a guest can bring about at will.
 ///
-/// It holds for [`Diagnostic`], and for [`Effect::OverQuota`](crate::Effect::OverQuota) and
+/// It holds for [`Diagnostic`], and for [`Effect::OverQuota`](crate::Effect::OverQuota),
+/// [`Effect::DeviceTlbTimedOut`](crate::Effect::DeviceTlbTimedOut) and
 /// [`Effect::HostCallFailed`](crate::Effect::HostCallFailed), which a guest provokes with invalidations. Each call of
 /// [`RemappingUnit::retry`](crate::RemappingUnit::retry) lets one more `HostCallFailed` of its device through, so that a VMM that
 /// retries a device when it is told of a failure is told of the next one too.
@@ -132,7 +127,7 @@ pub(crate) enum Subject {
     Fault(SourceId),
     FaultLost(SourceId),
     PageRequestDropped(SourceId),
-    DeviceTlbTimeOut(SourceId),
+    DeviceTlbTimedOut(DeviceId),
     HostCallFailed(DeviceId),
     OverQuota(DeviceId),
     /// All for which there is no space.
@@ -146,7 +141,6 @@ impl DiagnosticEvent {
             Self::Fault { source_id, .. } => Subject::Fault(*source_id),
             Self::FaultLost { source_id, .. } => Subject::FaultLost(*source_id),
             Self::PageRequestDropped { source_id, .. } => Subject::PageRequestDropped(*source_id),
-            Self::DeviceTlbTimeOut { source_id } => Subject::DeviceTlbTimeOut(*source_id),
         }
     }
 }
@@ -307,9 +301,6 @@ impl fmt::Display for DiagnosticEvent {
             Self::PageRequestDropped { source_id, pasid } => {
                 write!(f, "a page request of {}was dropped", Requester(*source_id, *pasid))
             }
-            Self::DeviceTlbTimeOut { source_id } => {
-                write!(f, "{source_id} did not invalidate its device TLB in time")
-            }
         }
     }
 }
@@ -440,14 +431,9 @@ mod tests {
                 "the invalidation queue stopped at 0x20: no such type, descriptor f 1 0 0",
             ),
             (
-                DiagnosticEvent::DeviceTlbTimeOut { source_id },
-                3,
-                "00:03.0 did not invalidate its device TLB in time (3 like it were not told)",
-            ),
-            (
                 DiagnosticEvent::PageRequestDropped { source_id, pasid: None },
-                0,
-                "a page request of 00:03.0 was dropped",
+                3,
+                "a page request of 00:03.0 was dropped (3 like it were not told)",
             ),
         ] {
             assert_eq!(line(event, suppressed), expected);

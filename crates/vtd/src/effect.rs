@@ -39,6 +39,8 @@ pub enum Effect {
     GuardHeldLong(DeviceId),
     /// For the VMM's log. Limited, since a guest can provoke it.
     Diagnostic(Diagnostic),
+    /// This device has not answered a device-TLB invalidation in time. The guest has been told.
+    DeviceTlbTimedOut(DeviceId),
 }
 
 /// What the host was asked to do.

@@ -9,8 +9,9 @@ use super::Engine;
 use super::device_tlbs::Answered;
 use super::outgoing::OutgoingCall;
 use crate::device::Device;
+use crate::diagnostics::Subject;
 use crate::shared::{Shared, count};
-use crate::{DeviceId, DeviceTlbPasids, DiagnosticEvent, InvalidationId};
+use crate::{DeviceId, DeviceTlbPasids, Effect, InvalidationId};
 
 /// A device-TLB invalidation as a descriptor of type 3 or 8 asks for it.
 struct Wanted {
@@ -164,11 +165,11 @@ impl Engine {
                 break;
             }
             let patience = shared.config.device_tlb_patience;
-            let Some(overdue) = self.device_tlbs.take_overdue(patience) else { break };
+            let Some((device, overdue)) = self.device_tlbs.take_overdue(patience) else { break };
             found = true;
             count(&shared.figures.device_tlb_time_outs);
-            let source_id = overdue.source_id;
-            shared.diagnose(DiagnosticEvent::DeviceTlbTimeOut { source_id });
+            let told_vmm = Effect::DeviceTlbTimedOut(device);
+            shared.push_limited(Subject::DeviceTlbTimedOut(device), told_vmm);
             if let Some(observer) = &shared.config.observer {
                 observer.device_tlb_timed_out(&overdue);
             }

@@ -64,7 +64,7 @@ impl DeviceTlbs {
         pages: PageRange,
     ) {
         let id = InvalidationId(self.next);
-        self.next += 1;
+        self.next = self.next.wrapping_add(1);
         let invalidation = DeviceTlbInvalidation::new(id, source_id, pfsid, pasids, pages);
         self.outstanding.push_back(Outstanding {
             device,
@@ -125,14 +125,17 @@ impl DeviceTlbs {
     }
 
     /// Takes out the first invalidation whose time is up.
-    pub(super) fn take_overdue(&mut self, patience: Duration) -> Option<DeviceTlbInvalidation> {
+    pub(super) fn take_overdue(
+        &mut self,
+        patience: Duration,
+    ) -> Option<(DeviceId, DeviceTlbInvalidation)> {
         let overdue = |one: &Outstanding| {
             one.expired || one.delivered.is_some_and(|since| since.elapsed() > patience)
         };
         let place = self.outstanding.iter().position(overdue)?;
         let taken = self.outstanding.remove(place);
         self.count_undelivered();
-        taken.map(|one| one.invalidation)
+        taken.map(|one| (one.device, one.invalidation))
     }
 
     /// The device is gone, and its device TLB with it.

@@ -1,10 +1,13 @@
 //! What a device is told for each descriptor.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use vtd::Attachment;
+use vtd::spec::descriptor::PageGroupResponse;
+use vtd::{
+    Attachment, DeviceId, DeviceTlbAnswer, DeviceTlbInvalidation, Endpoint, RemappingUnit, Step,
+};
 
-use crate::guest::card::{Card, device_tlb};
+use crate::guest::card::{Card, device_tlb, page_request};
 use crate::guest::{Guest, calls, source_id};
 
 const EVERYTHING: u64 = 0x7fff_ffff_ffff_f001;
@@ -118,4 +121,45 @@ fn a_device_is_told_through_the_endpoint_that_it_has_now() {
     guest.unit.device_tlb_invalidated(device, second.take_ids()[0]).unwrap();
     assert!(guest.is_idle());
     assert_eq!(guest.get(crate::guest::STATUS), 1);
+}
+
+/// Does from inside the call what a device does: asks for a page, and answers before it says that it will.
+#[derive(Default)]
+struct Reentrant {
+    unit: OnceLock<(RemappingUnit, DeviceId)>,
+    asked: Mutex<Vec<bool>>,
+}
+
+impl Endpoint for Reentrant {
+    fn invalidate_device_tlb(&self, invalidation: &DeviceTlbInvalidation) -> DeviceTlbAnswer {
+        let (unit, device) = self.unit.get().unwrap();
+        let asked = unit.page_request(*device, page_request(None, 0x5000, 1));
+        self.asked.lock().unwrap().push(asked.is_ok());
+        assert_eq!(unit.step(100), Step::Waiting, "the call is under way");
+        unit.write(0x88, 8, unit.read(0x88, 8));
+        unit.device_tlb_invalidated(*device, invalidation.id).unwrap();
+        DeviceTlbAnswer::Later
+    }
+
+    fn page_group_response(&self, _: &PageGroupResponse) {
+        let (unit, device) = self.unit.get().unwrap();
+        let asked = unit.page_request(*device, page_request(None, 0x6000, 2));
+        self.asked.lock().unwrap().push(asked.is_ok());
+    }
+}
+
+#[test]
+fn an_endpoint_may_call_the_unit() {
+    let card = Arc::new(Reentrant::default());
+    let mut guest = Guest::with_cards(|_| {});
+    let device = guest.unit.attach_endpoint(source_id(3), Arc::clone(&card) as _).unwrap();
+    assert!(card.unit.set((guest.unit.clone(), device)).is_ok());
+    // A page request queue behind the status page, and a response to what was asked.
+    guest.memory.fill_zero_page(vtd::spec::Gpa(0xa000));
+    guest.write(0xd0, 8, 0xa000);
+    assert!(guest.invalidate(&[device_tlb(3, 0x1000), [0x0018_0009, 0x0c, 0, 0]]));
+    assert_eq!(*card.asked.lock().unwrap(), [true, true]);
+    assert_eq!(guest.read(0xc8, 8), 0x40, "two requests are in the queue");
+    assert!(guest.is_idle());
+    guest.unit.release(device).unwrap();
 }

@@ -5,6 +5,7 @@
 mod guest;
 
 mod delivery;
+mod hostile;
 mod queue;
 mod saved;
 mod time_out;

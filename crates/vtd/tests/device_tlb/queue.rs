@@ -64,6 +64,12 @@ fn the_queue_goes_off_behind_time_outs() {
     assert_eq!((guest.read(GSTS, 4), guest.get(STATUS)), (0xc000_0000, 0));
     assert_eq!(guest.read(0xb0, 8), 0x0000_0018_0000_0000, "the first is told");
     assert_eq!(guest.unit.counts().device_tlb_time_outs, 2);
+    let timed_out = |effect| match effect {
+        Effect::DeviceTlbTimedOut(device) => Some(device),
+        _ => None,
+    };
+    let told: Vec<_> = guest.effects().into_iter().filter_map(timed_out).collect();
+    assert_eq!(told, devices);
 }
 
 #[test]
