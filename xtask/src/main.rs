@@ -21,7 +21,7 @@ enum Task {
     Planted {
         /// Only the faults of this row of the table of known failures.
         #[arg(long)]
-        row: Option<u8>,
+        row: Option<u16>,
     },
     /// Writes docs/features.md from the markers of the tests and vectors.
     Features {

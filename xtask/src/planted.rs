@@ -13,17 +13,17 @@ use std::time::{Duration, Instant};
 /// A fault that is compiled into the crates, to be switched on.
 struct Fault {
     /// What `is_planted` is asked for: the row, with 100 more for each further fault of a row.
-    number: u8,
+    number: u16,
     what: &'static str,
 }
 
 impl Fault {
-    const fn row(&self) -> u8 {
+    const fn row(&self) -> u16 {
         self.number % 100
     }
 }
 
-const fn fault(number: u8, what: &'static str) -> Fault {
+const fn fault(number: u16, what: &'static str) -> Fault {
     Fault { number, what }
 }
 
@@ -77,6 +77,7 @@ const FAULTS: &[Fault] = &[
     fault(29, "a PASID-cache descriptor's host calls come after the wait"),
     fault(129, "a wait completes whatever is still under way"),
     fault(229, "a wait completes before the devices have answered"),
+    fault(329, "the interrupt listener is told after the wait"),
 ];
 
 /// How long the tests of a row may take. An endless loop is cut here, and was found.
@@ -115,7 +116,7 @@ impl Outcome {
 }
 
 /// Plants each fault, or those of one row, and expects it to be found.
-pub(crate) fn run(row: Option<u8>) -> Result<(), String> {
+pub(crate) fn run(row: Option<u16>) -> Result<(), String> {
     let faults: Vec<_> =
         FAULTS.iter().filter(|fault| row.is_none_or(|row| fault.row() == row)).collect();
     if faults.is_empty() {
@@ -162,7 +163,7 @@ fn filter_of(fault: &Fault) -> String {
     filter(fault.row())
 }
 
-fn filter(row: u8) -> String {
+fn filter(row: u16) -> String {
     format!("known_failure_{row:02}")
 }
 
@@ -193,7 +194,7 @@ fn run_tests(
     tests: &Path,
     target: &Path,
     filter: &str,
-    planted: Option<u8>,
+    planted: Option<u16>,
 ) -> Result<Outcome, String> {
     let failed = |error: io::Error| format!("the tests could not be run: {error}");
     // Into a file, so that a test that prints without end does not stop at a full pipe.

@@ -23,17 +23,19 @@ pub struct Capacities {
     pub pasids: usize,
     /// Translations.
     pub translations: usize,
+    /// Interrupt remapping entries.
+    pub interrupt_entries: usize,
 }
 
 impl Capacities {
     /// No caches at all.
-    pub const NONE: Self = Self { contexts: 0, pasids: 0, translations: 0 };
+    pub const NONE: Self = Self { contexts: 0, pasids: 0, translations: 0, interrupt_entries: 0 };
 }
 
 impl Default for Capacities {
-    /// 4,096 context entries, 4,096 PASID-table entries and 65,536 translations.
+    /// 4,096 context entries, 4,096 PASID-table entries, 65,536 translations and 4,096 interrupt remapping entries.
     fn default() -> Self {
-        Self { contexts: 4_096, pasids: 4_096, translations: 65_536 }
+        Self { contexts: 4_096, pasids: 4_096, translations: 65_536, interrupt_entries: 4_096 }
     }
 }
 

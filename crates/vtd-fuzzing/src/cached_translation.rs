@@ -76,12 +76,15 @@ impl Machine {
         let memory = Arc::new(SparseMemory::zero_filled());
         let caps =
             Capabilities::new(CAP, ECAP).unwrap_or_else(|error| wrong("capabilities", &error));
-        let units = [Capacities { contexts: 2, pasids: 8, translations: 64 }, Capacities::NONE]
-            .map(|capacities| {
-                let mut config = UnitConfig::new(caps, Arc::clone(&memory) as _);
-                config.capacities = capacities;
-                RemappingUnit::new(config)
-            });
+        let units = [
+            Capacities { contexts: 2, pasids: 8, translations: 64, interrupt_entries: 0 },
+            Capacities::NONE,
+        ]
+        .map(|capacities| {
+            let mut config = UnitConfig::new(caps, Arc::clone(&memory) as _);
+            config.capacities = capacities;
+            RemappingUnit::new(config)
+        });
         let devices = units.each_ref().map(|unit| {
             [0x18, 0x20].map(|source| {
                 unit.attach(SourceId(source), Attachment::Emulated)

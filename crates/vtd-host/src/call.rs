@@ -1,7 +1,7 @@
 //! A call to a host, as a value.
 
 use vtd_spec::descriptor::PageGroupResponse;
-use vtd_spec::{Binding, Iova, Pasid, Slot};
+use vtd_spec::{Binding, Iova, Slot};
 
 use crate::{HostDevice, Mapping, StageOneInvalidation};
 
@@ -62,13 +62,6 @@ pub enum HostCall<'a> {
         first: Iova,
         /// How many pages of 4 KiB.
         pages: u64,
-    },
-    /// [`HostIommu::allocate_pasid`](crate::HostIommu::allocate_pasid).
-    AllocatePasid,
-    /// [`HostIommu::free_pasid`](crate::HostIommu::free_pasid).
-    FreePasid {
-        /// The PASID.
-        pasid: Pasid,
     },
     /// [`HostIommu::respond`](crate::HostIommu::respond).
     Respond {

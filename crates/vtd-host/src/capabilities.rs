@@ -54,8 +54,6 @@ pub struct HostCapabilities {
     /// [`HostIommu::unmap`](crate::HostIommu::unmap) may cut what one call has mapped. VFIO and iommufd cannot: for them each leaf
     /// of a guest's table is mapped by a call of its own.
     pub unmap_cuts: bool,
-    /// [`HostIommu::allocate_pasid`](crate::HostIommu::allocate_pasid) and [`free_pasid`](crate::HostIommu::free_pasid).
-    pub pasid_allocation: bool,
     /// First-stage pages of 1 GiB.
     pub first_stage_1g: bool,
     /// How many bits a PASID may have, where there are PASIDs at all: 20 is no limit.
@@ -100,7 +98,6 @@ impl HostCapabilities {
             pasids: 0,
             shadowing: false,
             unmap_cuts: false,
-            pasid_allocation: false,
             first_stage_1g: false,
             pasid_bits: 20,
             coherent_page_walk: false,
@@ -128,7 +125,6 @@ impl HostCapabilities {
             pasids: Pasid::END,
             shadowing: true,
             unmap_cuts: true,
-            pasid_allocation: true,
             first_stage_1g: true,
             pasid_bits: 20,
             coherent_page_walk: true,

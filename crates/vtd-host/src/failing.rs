@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd_spec::descriptor::PageGroupResponse;
-use vtd_spec::{Binding, Iova, Pasid, Slot};
+use vtd_spec::{Binding, Iova, Slot};
 
 use crate::{
     HostCall, HostCapabilities, HostDevice, HostError, HostErrorKind, HostIommu, InvalidateError,
@@ -205,16 +205,6 @@ impl<H: HostIommu> HostIommu for FailingHost<H> {
     ) -> Result<(), HostError> {
         self.admit(&HostCall::Unmap { device, slot, first, pages })?;
         self.inner.unmap(device, slot, first, pages)
-    }
-
-    fn allocate_pasid(&self) -> Result<Pasid, HostError> {
-        self.admit(&HostCall::AllocatePasid)?;
-        self.inner.allocate_pasid()
-    }
-
-    fn free_pasid(&self, pasid: Pasid) -> Result<(), HostError> {
-        self.admit(&HostCall::FreePasid { pasid })?;
-        self.inner.free_pasid(pasid)
     }
 
     fn respond(&self, device: HostDevice, response: &PageGroupResponse) -> Result<(), HostError> {

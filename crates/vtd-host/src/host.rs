@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 use vtd_spec::descriptor::PageGroupResponse;
-use vtd_spec::{Binding, Iova, Pasid, Slot};
+use vtd_spec::{Binding, Iova, Slot};
 
 use crate::{
     HostCapabilities, HostDevice, HostError, HostErrorKind, InvalidateError, Mapping,
@@ -138,25 +138,6 @@ pub trait HostIommu: Send + Sync {
         Err(HostErrorKind::NotSupported.into())
     }
 
-    /// Reserves a PASID for the guest, on behalf of its virtual command ([`HostCapabilities::pasid_allocation`]).
-    ///
-    /// # Errors
-    /// None is reserved: [`NoSpace`](HostErrorKind::NoSpace) where all are. Without an implementation of its own every host
-    /// says [`NotSupported`](HostErrorKind::NotSupported).
-    fn allocate_pasid(&self) -> Result<Pasid, HostError> {
-        Err(HostErrorKind::NotSupported.into())
-    }
-
-    /// Gives back a PASID that [`allocate_pasid`](Self::allocate_pasid) reserved.
-    ///
-    /// # Errors
-    /// It was not reserved, or still is. Without an implementation of its own every host says
-    /// [`NotSupported`](HostErrorKind::NotSupported).
-    fn free_pasid(&self, pasid: Pasid) -> Result<(), HostError> {
-        let _ = pasid;
-        Err(HostErrorKind::NotSupported.into())
-    }
-
     /// Passes on the guest's answer to a group of page requests of the device, which the host handed to the unit before. The
     /// source-id in it is the guest's, and whether such a group was asked for is the host's to check.
     ///
@@ -224,14 +205,6 @@ macro_rules! forward_to_target {
                 pages: u64,
             ) -> Result<(), HostError> {
                 (**self).unmap(device, slot, first, pages)
-            }
-
-            fn allocate_pasid(&self) -> Result<Pasid, HostError> {
-                (**self).allocate_pasid()
-            }
-
-            fn free_pasid(&self, pasid: Pasid) -> Result<(), HostError> {
-                (**self).free_pasid(pasid)
             }
 
             fn respond(

@@ -18,9 +18,12 @@ mod error;
 mod failing;
 mod host;
 mod invalidation;
+#[cfg(feature = "std")]
+mod local_pasid_allocator;
 mod mapping;
 #[cfg(feature = "std")]
 mod model;
+mod pasid_allocator;
 
 #[cfg(feature = "std")]
 pub use call::HostCall;
@@ -31,6 +34,9 @@ pub use error::{HostError, HostErrorKind, InvalidateError};
 pub use failing::FailingHost;
 pub use host::HostIommu;
 pub use invalidation::{StageOneInvalidation, StageOneRange};
+#[cfg(feature = "std")]
+pub use local_pasid_allocator::LocalPasidAllocator;
 pub use mapping::{Mapping, Permission};
 #[cfg(feature = "std")]
 pub use model::{CallCounts, ModelHost};
+pub use pasid_allocator::{PasidAllocator, Reservation};

@@ -81,8 +81,6 @@ impl ModelHost {
 
     /// Adds a device with capabilities of its own; one that is there stays as it is.
     pub fn add_device_with(&self, device: HostDevice, capabilities: HostCapabilities) {
-        // The model has none to give, whatever it was told.
-        let capabilities = HostCapabilities { pasid_allocation: false, ..capabilities };
         self.state().devices.entry(device).or_insert(capabilities);
     }
 

@@ -153,7 +153,7 @@ enum Flaw {
     SaysOneMoreHandled,
     GoesOnAfterAFailure,
     InvalidationRemoves,
-    AllocatesPasids,
+    UnmapsThoughUnsupported,
     AnswersForAbsentDevices,
     RespondsWithNoRoom,
 }
@@ -322,15 +322,9 @@ impl HostIommu for Broken {
     ) -> Result<(), HostError> {
         let (device, slot) = self.place(device, slot);
         match self.flaw {
+            Flaw::UnmapsThoughUnsupported => Ok(()),
             Flaw::UnmapKeeps => self.host.unmap(device, slot, first, 0),
             _ => self.host.unmap(device, slot, first, pages),
-        }
-    }
-
-    fn allocate_pasid(&self) -> Result<Pasid, HostError> {
-        match self.flaw {
-            Flaw::AllocatesPasids => Ok(Pasid::ZERO),
-            _ => self.host.allocate_pasid(),
         }
     }
 
@@ -385,7 +379,11 @@ fn every_flaw_is_caught_by_the_check_for_it() {
         (Flaw::MapsTwice, everything, MAPPINGS[0]),
         (Flaw::UnmapKeeps, everything, MAPPINGS[2]),
         (Flaw::KeepsMappings, everything, MAPPINGS[3]),
-        (Flaw::AllocatesPasids, everything, "what_the_capabilities_lack_is_not_supported"),
+        (
+            Flaw::UnmapsThoughUnsupported,
+            four_levels_only(),
+            "what_the_capabilities_lack_is_not_supported",
+        ),
         (Flaw::AnswersForAbsentDevices, everything, "responses_for_an_absent_device_are_refused"),
         (Flaw::RespondsWithNoRoom, everything, "responses_for_an_absent_device_are_refused"),
     ];

@@ -13,6 +13,7 @@ mod fault;
 mod fault_record;
 mod identity;
 mod interrupt_remapping_entry;
+mod interrupt_request;
 mod page_request;
 #[doc(hidden)]
 pub mod planted;
@@ -28,4 +29,5 @@ pub use fault::FaultReason;
 pub use fault_record::{AddressType, FaultRecord, RequestKind};
 pub use identity::{DomainId, ParseSourceIdError, Pasid, SourceId};
 pub use interrupt_remapping_entry::{InterruptDelivery, InterruptRemappingEntry, SourceValidation};
+pub use interrupt_request::InterruptRequest;
 pub use page_request::{PageRequest, PageRequestError};

@@ -7,9 +7,9 @@
 /// Whether the fault of this row is planted.
 #[cfg(feature = "planted")]
 #[must_use]
-pub fn is_planted(row: u8) -> bool {
+pub fn is_planted(row: u16) -> bool {
     extern crate std;
-    static ROW: std::sync::OnceLock<Option<u8>> = std::sync::OnceLock::new();
+    static ROW: std::sync::OnceLock<Option<u16>> = std::sync::OnceLock::new();
     let read = || std::env::var("VTD_PLANTED").ok().and_then(|text| text.parse().ok());
     *ROW.get_or_init(read) == Some(row)
 }
@@ -17,6 +17,6 @@ pub fn is_planted(row: u8) -> bool {
 /// Whether the fault of this row is planted: never, without the feature `planted`.
 #[cfg(not(feature = "planted"))]
 #[must_use]
-pub const fn is_planted(_row: u8) -> bool {
+pub const fn is_planted(_row: u16) -> bool {
     false
 }

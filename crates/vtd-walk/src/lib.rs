@@ -6,6 +6,7 @@ mod access;
 mod context;
 mod fault;
 mod first_stage;
+mod interrupt_entry;
 mod nested;
 mod pasid;
 mod pasid_range;
@@ -18,6 +19,7 @@ pub use access::{Access, Granted, TableUpdates};
 pub use context::{read_context, read_legacy_context};
 pub use fault::Fault;
 pub use first_stage::{FirstStageRules, walk_first_stage};
+pub use interrupt_entry::read_interrupt_entry;
 pub use nested::walk_nested;
 pub use pasid::{
     PasidLookup, read_pasid, read_pasid_directory, read_pasid_entry, read_stable_entry,

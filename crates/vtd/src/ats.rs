@@ -11,7 +11,7 @@ use vtd_walk::{Access, Fault, Granted, RootTable, Translated};
 use crate::DmaError;
 use crate::device::Device;
 use crate::shared::Shared;
-use crate::translation::{Mode, Request};
+use crate::translation::{Mode, Request, untranslated};
 
 /// What a translation request asks for, beside the translation of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +133,11 @@ impl Shared {
         // What is refused alone leaves the rest: each turn asks for less.
         loop {
             let fault = match self.answer(device, Request { access, ..request }) {
-                Ok(found) => return Ok(Completion::of(&found, access, privileged)),
+                Ok(found) => {
+                    return self
+                        .admit(found)
+                        .map(|found| Completion::of(&found, access, privileged));
+                }
                 Err(DmaError::Interrupt) => return Ok(Completion::interrupts(iova, access)),
                 Err(DmaError::Fault(fault)) => fault,
                 Err(other) => return Err(other),
@@ -171,6 +175,7 @@ impl Shared {
         let request =
             Request { pasid, iova: Iova(address.0), access, address_type: AddressType::Translated };
         let checked = self.check_translated(device, &request);
+        let checked = checked.and_then(|()| self.admit(untranslated(request.iova)).map(|_| ()));
         if let Err(DmaError::Fault(fault)) = &checked {
             self.record_fault_of(device, request, fault);
         }

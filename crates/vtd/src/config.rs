@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use vtd_cache::{Capacities, Quotas};
-use vtd_host::HostIommu;
+use vtd_host::{HostIommu, PasidAllocator};
 use vtd_memory::GuestMemory;
 use vtd_spec::Capabilities;
 
-use crate::{DiagnosticLimits, Observer, Wake};
+use crate::{DiagnosticLimits, InterruptListener, Observer, Wake};
 
 /// What a [`RemappingUnit`](crate::RemappingUnit) is made of. Start with [`UnitConfig::new`] and change what differs.
 #[derive(Clone)]
@@ -39,6 +39,13 @@ pub struct UnitConfig {
     /// at it. [`Duration::MAX`]: for ever, unless [`RemappingUnit::expire_device_tlb`](crate::RemappingUnit::expire_device_tlb)
     /// says otherwise.
     pub device_tlb_patience: Duration,
+    /// Told when interrupt remapping entries are invalidated, for VMMs that keep remapped interrupts.
+    pub interrupt_listener: Option<Arc<dyn InterruptListener>>,
+    /// Where PASIDs come from that the guest asks for with virtual commands (ECAP.VCS). Without one the unit has a
+    /// [`LocalPasidAllocator`](vtd_host::LocalPasidAllocator) of its own; units of one guest may share one.
+    pub pasid_allocator: Option<Arc<dyn PasidAllocator>>,
+    /// How many PASIDs the guest may have by virtual commands.
+    pub pasid_quota: usize,
 }
 
 impl UnitConfig {
@@ -57,6 +64,9 @@ impl UnitConfig {
             guard_patience: Duration::from_secs(1),
             diagnostic_limits: DiagnosticLimits::default(),
             device_tlb_patience: Duration::from_secs(60),
+            interrupt_listener: None,
+            pasid_allocator: None,
+            pasid_quota: 65_536,
         }
     }
 }
@@ -69,6 +79,9 @@ impl std::fmt::Debug for UnitConfig {
             .field("host", &self.host.is_some())
             .field("quotas", &self.quotas)
             .field("capacities", &self.capacities)
+            .field("interrupt_listener", &self.interrupt_listener.is_some())
+            .field("pasid_allocator", &self.pasid_allocator.is_some())
+            .field("pasid_quota", &self.pasid_quota)
             .finish_non_exhaustive()
     }
 }

@@ -20,11 +20,13 @@ pub enum DmaError {
     #[error("blocked: {0}")]
     Fault(Fault),
     /// The request is blocked without a record: translation is off and it has a PASID or is no untranslated one, the root table
-    /// aborts everything, or it is a translated request with a PASID.
+    /// aborts everything, it is a translated request with a PASID, or the address lies in a protected memory region.
     #[error("blocked, without a fault record")]
     Blocked,
-    /// The address lies in FEE0_0000 to FEEF_FFFF: the write is an interrupt request, not a DMA. While translation is off a read
-    /// of that range gets this too: it is no DMA either, and there is nothing to record.
+    /// The address lies in FEE0_0000 to FEEF_FFFF: the write is an interrupt request, not a DMA. Where it is one of four bytes, go
+    /// on with [`RemappingUnit::remap_interrupt`](crate::RemappingUnit::remap_interrupt), with the device's source-id, this address
+    /// and the data, and deliver what that gives; drop any other. Requests with PASID are translated there as anywhere. While
+    /// translation is off a read of that range gets this too: it is no DMA either, and there is nothing to record.
     #[error("an interrupt request, not a DMA")]
     Interrupt,
     /// The device has been released.

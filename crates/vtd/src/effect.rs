@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use vtd_host::HostError;
-use vtd_spec::Slot;
 use vtd_spec::planted::is_planted;
+use vtd_spec::{Pasid, Slot};
 
 use crate::{DeviceId, Diagnostic, InterruptMessage};
 
@@ -41,6 +41,13 @@ pub enum Effect {
     Diagnostic(Diagnostic),
     /// This device has not answered a device-TLB invalidation in time. The guest has been told.
     DeviceTlbTimedOut(DeviceId),
+    /// The allocator did not take back a PASID of the guest after a reset. The unit forgets it: it is the VMM's to give back.
+    PasidNotReturned {
+        /// The PASID.
+        pasid: Pasid,
+        /// What the allocator said, with its causes.
+        error: HostError,
+    },
 }
 
 /// What the host was asked to do.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 use vtd_host::HostError;
-use vtd_spec::SourceId;
+use vtd_spec::{Pasid, SourceId};
 
 /// A device could not be attached.
 #[derive(Debug, Error)]
@@ -106,6 +106,17 @@ pub enum RestoreError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A PASID that the guest has could not be reserved on the allocator.
+    #[error("PASID {pasid} could not be reserved")]
+    PasidRefused {
+        /// The PASID.
+        pasid: Pasid,
+        /// What the allocator said.
+        source: HostError,
+    },
+    /// A PASID that the guest has is somebody else's on a fresh host.
+    #[error("PASID {0} is taken")]
+    PasidTaken(Pasid),
     /// A device could not be attached again.
     #[error("a device of the state could not be attached")]
     Attach(#[from] AttachError),

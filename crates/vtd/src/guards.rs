@@ -34,7 +34,8 @@ struct Open {
 
 #[derive(Debug)]
 struct OpenGuard {
-    device: DeviceId,
+    /// None for an interrupt request, which may come from anywhere.
+    device: Option<DeviceId>,
     named: bool,
 }
 
@@ -45,6 +46,15 @@ impl Guards {
 
     /// Opens a guard of a device.
     pub(crate) fn enter(&self, device: DeviceId) -> u64 {
+        self.open(Some(device))
+    }
+
+    /// Opens a guard of an interrupt request.
+    pub(crate) fn enter_interrupt(&self) -> u64 {
+        self.open(None)
+    }
+
+    fn open(&self, device: Option<DeviceId>) -> u64 {
         let mut open = self.lock();
         let id = open.next;
         open.next += 1;
@@ -73,6 +83,7 @@ impl Guards {
     /// As [`passed`](Self::passed), for guards of one device alone.
     pub(crate) fn passed_by(&self, barrier: Barrier, device: DeviceId) -> bool {
         self.awaited.store(true, Ordering::SeqCst);
+        let device = Some(device);
         !self.lock().guards.range(..barrier.next).any(|(_, guard)| guard.device == device)
     }
 
@@ -96,8 +107,9 @@ impl Guards {
         open.guards
             .range_mut(..barrier.next)
             .map(|(_, guard)| guard)
-            .filter(|guard| !guard.named && device.is_none_or(|device| guard.device == device))
-            .map(|guard| {
+            .filter(|guard| !guard.named)
+            .filter(|guard| device.is_none_or(|device| guard.device == Some(device)))
+            .filter_map(|guard| {
                 guard.named = true;
                 guard.device
             })

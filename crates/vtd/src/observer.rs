@@ -5,7 +5,10 @@ use vtd_host::StageOneInvalidation;
 use vtd_spec::descriptor::{Descriptor, PageGroupResponse, Wait};
 use vtd_spec::{FaultRecord, Iova, PageRequest, Slot, SourceId};
 
-use crate::{DeviceTlbInvalidation, Fault, InterruptMessage, PageRequestError};
+use crate::{
+    DeviceTlbInvalidation, Fault, InterruptError, InterruptMessage, InvalidatedInterruptEntries,
+    PageRequestError, RemappedInterrupt,
+};
 
 /// Told of what the unit does, in the order in which it does it.
 ///
@@ -39,6 +42,17 @@ pub trait Observer: Send + Sync {
     /// A device, or the host of an assigned one, is about to be given a page group response: the guest's, or the unit's own
     /// for a request that was dropped.
     fn page_response(&self, response: &PageGroupResponse) {}
+    /// An interrupt request was answered. Where it is blocked, its fault is told of next.
+    fn interrupt_remapped(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+        answer: &Result<RemappedInterrupt, InterruptError>,
+    ) {
+    }
+    /// Interrupt remapping entries are invalidated, and the listener, if there is one, is about to be told.
+    fn interrupt_entries_invalidated(&self, entries: InvalidatedInterruptEntries) {}
 }
 
 /// A call of the host, as an [`Observer`] sees it.

@@ -3,7 +3,8 @@
 use vtd_spec::planted::is_planted;
 use vtd_spec::register::{
     ContextCommand, GlobalCommand, GlobalStatus, IotlbCommand, PageRequestStatus, QueueError,
-    QueueErrorInfo, RootTableAddress, TableMode, offset,
+    QueueErrorInfo, RootTableAddress, TableMode, VirtualCommandCapability, VirtualCommandResponse,
+    offset,
 };
 use vtd_spec::{Capabilities, SourceId};
 
@@ -11,6 +12,7 @@ use crate::InterruptMessage;
 use crate::event_registers::EventRegisters;
 use crate::fault_recording::FaultRecording;
 use crate::page_request_queue::PageRequestQueue;
+use crate::protected_memory::{ProtectedMemoryRegisters, SavedProtectedMemory};
 
 /// How a unit is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,21 @@ pub(crate) struct Commands {
     pub(crate) context: bool,
     /// IVT was set.
     pub(crate) iotlb: bool,
+    /// SIRTP: use this value of IRTA.
+    #[serde(default)]
+    pub(crate) interrupt_table: Option<u64>,
+    /// IRE is to be this.
+    #[serde(default)]
+    pub(crate) interrupt_remapping: Option<bool>,
+    /// CFI is to be this.
+    #[serde(default)]
+    pub(crate) compatibility: Option<bool>,
+    /// EPM is to be this.
+    #[serde(default)]
+    pub(crate) protected_memory: Option<bool>,
+    /// VCMD was written: VCRSP.IP is set until it is answered.
+    #[serde(default)]
+    pub(crate) virtual_command: Option<u64>,
 }
 
 /// The registers of a unit. Reads and writes are cheap and call nobody: what a write asks for waits in `commands`.
@@ -66,6 +83,14 @@ pub(crate) struct RegisterPage {
     asked: (bool, bool),
     /// Software has asked the queue to go on: it wrote the tail, or cleared the error that stopped it.
     pub(crate) doorbell: bool,
+    /// IRTA as SIRTP latched it last.
+    pub(crate) latched_interrupt_table: Option<u64>,
+    /// What GCMD last asked IRE and CFI to be.
+    asked_interrupts: (bool, bool),
+    pub(crate) protected_memory: ProtectedMemoryRegisters,
+    /// The upper half of VCMD, for software that writes it by halves.
+    virtual_operand: u32,
+    virtual_response: VirtualCommandResponse,
 }
 
 /// The registers as they are saved, in raw integers.
@@ -95,6 +120,17 @@ pub(crate) struct SavedRegisters {
     /// PRS.
     #[serde(default)]
     page_request_status: u32,
+    #[serde(default)]
+    latched_interrupt_table: Option<u64>,
+    /// Absent in states of before interrupts were remapped: there GSTS says it.
+    #[serde(default)]
+    asked_interrupts: Option<(bool, bool)>,
+    #[serde(default)]
+    protected_memory: SavedProtectedMemory,
+    #[serde(default)]
+    virtual_operand: u32,
+    #[serde(default)]
+    virtual_response: u64,
 }
 
 const IQ_POINTER: u64 = 0x7_fff0;
@@ -125,6 +161,11 @@ impl RegisterPage {
             commands: Commands::default(),
             asked: (false, false),
             doorbell: false,
+            latched_interrupt_table: None,
+            asked_interrupts: (false, false),
+            protected_memory: ProtectedMemoryRegisters::default(),
+            virtual_operand: 0,
+            virtual_response: VirtualCommandResponse::default(),
         }
     }
 
@@ -166,6 +207,11 @@ impl RegisterPage {
         let [low, high] = words(value);
         match size {
             4 if place.is_multiple_of(4) => self.write_word(place, low, &mut sent),
+            // The lower half starts the command, so the upper one comes first.
+            8 if place == offset::VCMD => {
+                self.write_word(place | 4, high, &mut sent);
+                self.write_word(place, low, &mut sent);
+            }
             8 if place.is_multiple_of(8) => {
                 self.write_word(place, low, &mut sent);
                 self.write_word(place | 4, high, &mut sent);
@@ -209,6 +255,11 @@ impl RegisterPage {
             offset::IQERCD if is_planted(114) => 0,
             offset::IQERCD => self.queue_error,
             offset::IRTA => self.interrupt_table,
+            0x60..=offset::PHMLIMIT => return self.protected_memory.read_word(&self.caps, place),
+            offset::VCRSP if self.caps.virtual_commands() => self.virtual_response.bits(),
+            offset::VCCAP if self.caps.virtual_commands() => {
+                VirtualCommandCapability { pasid_allocation: true }.bits()
+            }
             offset::PQH if self.caps.page_requests() => self.page_queue.head,
             offset::PQT if self.caps.page_requests() => self.page_queue.tail,
             offset::PQA if self.caps.page_requests() => self.page_queue.address,
@@ -271,6 +322,13 @@ impl RegisterPage {
                     self.page_request_event.settle();
                 }
             }
+            offset::PMEN..=0x7f => {
+                if let Some(on) = self.protected_memory.write_word(&self.caps, place, value) {
+                    self.commands.protected_memory = Some(on);
+                }
+            }
+            offset::VCMD if self.caps.virtual_commands() => self.write_virtual_command(value),
+            0xe04 if self.caps.virtual_commands() => self.virtual_operand = value,
             offset::PECTL..=offset::PEUADDR if self.caps.page_requests() => {
                 sent.extend(self.page_request_event.write((place - offset::PECTL) / 4, value));
             }
@@ -284,14 +342,20 @@ impl RegisterPage {
         let by_register = self.has_register_invalidation();
         let (register, writable) = match place & !7 {
             offset::RTADDR => (&mut self.root, !0x3ff),
+            // CAIG says what was done, and is read-only.
             offset::CCMD if by_register => (&mut self.context_command, 0xe000_0003_ffff_ffff),
             offset::IQA => (&mut self.queue_address, !0x7f8),
-            offset::IRTA if self.caps.interrupt_remapping() => (&mut self.interrupt_table, !0x7f0),
+            offset::IRTA if self.caps.interrupt_remapping() => {
+                // EIME is reserved without EIM, and ignored.
+                let extended = u64::from(self.caps.extended_interrupt_mode()) << 11;
+                (&mut self.interrupt_table, !0xff0 | extended)
+            }
             offset::PQH if page_requests => (&mut self.page_queue.head, PAGE_POINTER),
             offset::PQT if page_requests => (&mut self.page_queue.tail, PAGE_POINTER),
             offset::PQA if page_requests => (&mut self.page_queue.address, !0xff8),
             quad if quad == invalidate && by_register => (&mut self.invalidate_address, !0xf80),
             quad if quad == invalidate + 8 && by_register => {
+                // IAIG says what was done, and is read-only.
                 (&mut self.iotlb_command, 0xb003_ffff_0000_0000)
             }
             _ => {
@@ -335,6 +399,9 @@ impl RegisterPage {
     }
 
     /// One-shot bits act each time they are written; the others name a state, and only a change of it acts.
+    ///
+    /// WBF needs nothing: the unit reads and writes guest memory directly, so there is no write buffer, and the flush is over before
+    /// GSTS.WBFS could be read. Without CAP.RWBF it is ignored all the same.
     fn write_command(&mut self, command: GlobalCommand) {
         if command.srtp {
             self.status.rtps = false;
@@ -350,10 +417,35 @@ impl RegisterPage {
             self.commands.queue_off |= !command.qie;
         }
         if self.caps.interrupt_remapping() {
-            self.status.irtps |= command.sirtp;
-            self.status.ires = command.ire;
-            self.status.cfis = command.cfi;
+            if command.sirtp {
+                self.status.irtps = false;
+                self.commands.interrupt_table = Some(self.interrupt_table);
+            }
+            if command.ire != self.asked_interrupts.0 {
+                self.asked_interrupts.0 = command.ire;
+                self.commands.interrupt_remapping = Some(command.ire);
+            }
+            if command.cfi != self.asked_interrupts.1 {
+                self.asked_interrupts.1 = command.cfi;
+                self.commands.compatibility = Some(command.cfi);
+            }
         }
+    }
+
+    /// The lower half of VCMD starts a command, unless one is under way.
+    fn write_virtual_command(&mut self, low: u32) {
+        if !self.virtual_response.in_progress {
+            self.virtual_response =
+                VirtualCommandResponse { in_progress: true, ..Default::default() };
+            let command = u64::from(self.virtual_operand) << 32 | u64::from(low);
+            self.commands.virtual_command = Some(command);
+        }
+    }
+
+    /// Answers the command under way.
+    pub(crate) fn finish_virtual_command(&mut self, response: VirtualCommandResponse) {
+        self.commands.virtual_command = None;
+        self.virtual_response = response;
     }
 
     fn settle_fault_event(&mut self) {
@@ -490,6 +582,11 @@ impl RegisterPage {
             asked: self.asked,
             commands: self.commands,
             page_request_status: self.page_queue.status.bits(),
+            latched_interrupt_table: self.latched_interrupt_table,
+            asked_interrupts: Some(self.asked_interrupts),
+            protected_memory: self.protected_memory.save(),
+            virtual_operand: self.virtual_operand,
+            virtual_response: self.virtual_response.bits(),
         }
     }
 
@@ -518,6 +615,17 @@ impl RegisterPage {
         self.page_queue = PageRequestQueue { head, tail, address, status };
         self.asked = saved.asked;
         self.commands = saved.commands;
+        let GlobalStatus { irtps, ires, cfis, .. } = self.status;
+        // States of before interrupts were remapped have IRTA alone.
+        self.latched_interrupt_table =
+            saved.latched_interrupt_table.or(irtps.then_some(saved.interrupt_table));
+        self.asked_interrupts = saved.asked_interrupts.unwrap_or((ires, cfis));
+        self.protected_memory =
+            ProtectedMemoryRegisters::restore(&self.caps, &saved.protected_memory);
+        self.virtual_operand = saved.virtual_operand;
+        self.virtual_response = VirtualCommandResponse::from_bits(saved.virtual_response);
+        // IP is set as long as there is a command, and no longer.
+        self.virtual_response.in_progress = self.commands.virtual_command.is_some();
         Ok(())
     }
 }

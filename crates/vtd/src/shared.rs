@@ -5,11 +5,12 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{
-    Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 use std::time::Instant;
 
 use vtd_cache::Caches;
+use vtd_host::LocalPasidAllocator;
 use vtd_spec::{Capabilities, FaultRecord};
 use vtd_walk::Fault;
 
@@ -20,6 +21,8 @@ use crate::effect::EffectQueue;
 use crate::engine::Engine;
 use crate::fault_recording::Recording;
 use crate::guards::Guards;
+use crate::interrupt_remapping::InterruptRemapping;
+use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
 use crate::responses::PendingResponses;
 use crate::translation::{Mode, Translator};
@@ -63,18 +66,24 @@ pub(crate) struct Shared {
     limiter: Mutex<Limiter>,
     /// What the guest is shown, from its first look on; until then the register page has it. Set under the registers' lock.
     shown: OnceLock<Capabilities>,
+    interrupts: Mutex<InterruptRemapping>,
+    /// The unit has been saved and nothing has happened since: what the guest has is the state's.
+    handed_over: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(config: UnitConfig) -> Self {
-        let capabilities = agreement::implemented(&config.capabilities);
-        let config = UnitConfig { capabilities, ..config };
+    pub(crate) fn new(mut config: UnitConfig) -> Self {
+        config.capabilities = agreement::implemented(&config.capabilities);
+        if config.capabilities.virtual_commands() && config.pasid_allocator.is_none() {
+            config.pasid_allocator = Some(Arc::new(LocalPasidAllocator::new()));
+        }
         Self {
             engine: Mutex::new(Engine::new(config.quotas)),
             registers: Mutex::new(RegisterPage::new(config.capabilities, config.version)),
             translator: Mutex::new(Translator {
                 mode: Mode::Off,
                 caches: Caches::new(config.capacities),
+                protected: ProtectedRegions::default(),
             }),
             devices: RwLock::new(Devices::default()),
             effects: Mutex::new(EffectQueue::default()),
@@ -84,6 +93,8 @@ impl Shared {
             wake_wanted: AtomicBool::new(false),
             limiter: Mutex::new(Limiter::new(config.diagnostic_limits, Instant::now())),
             shown: OnceLock::new(),
+            interrupts: Mutex::new(InterruptRemapping::new(config.capacities.interrupt_entries)),
+            handed_over: AtomicBool::new(false),
             config,
         }
     }
@@ -123,6 +134,10 @@ impl Shared {
         self.devices.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn interrupts(&self) -> MutexGuard<'_, InterruptRemapping> {
+        self.interrupts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn effects(&self) -> MutexGuard<'_, EffectQueue> {
         self.effects.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,6 +173,16 @@ impl Shared {
     /// Lets one more effect of this kind through.
     pub(crate) fn grant(&self, subject: Subject) {
         self.limiter().grant(subject, Instant::now());
+    }
+
+    /// The unit has been saved: dropped now, it gives nothing back that the state holds.
+    pub(crate) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+    }
+
+    /// The unit goes on: what has been saved of it is no longer what it is.
+    pub(crate) fn carry_on(&self) {
+        self.handed_over.store(false, Ordering::Release);
     }
 
     /// There is something to take or to step through.
@@ -245,6 +270,22 @@ impl Shared {
             page_responses_dropped: figure(&self.figures.page_responses_dropped),
             device_tlb_invalidations: figure(&self.figures.device_tlb_invalidations),
             device_tlb_time_outs: figure(&self.figures.device_tlb_time_outs),
+        }
+    }
+}
+
+impl Drop for Shared {
+    /// What the guest has of PASIDs goes back, unless a saved state has taken it over.
+    fn drop(&mut self) {
+        if self.handed_over.load(Ordering::Acquire) {
+            return;
+        }
+        let (held, returned) = self.engine().guest_pasids();
+        if let Some(allocator) = &self.config.pasid_allocator {
+            for pasid in held.into_iter().chain(returned) {
+                // Nobody is left to be told of a refusal.
+                let _refused = allocator.free(pasid);
+            }
         }
     }
 }

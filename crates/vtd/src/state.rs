@@ -32,6 +32,12 @@ pub struct UnitState {
     pub(crate) pending: PendingWork,
     pub(crate) devices: Vec<SavedDevice>,
     pub(crate) next_handle: u32,
+    /// PASIDs that the guest has by virtual commands.
+    #[serde(default)]
+    pub(crate) pasids: Vec<u32>,
+    /// PASIDs that a reset took from the guest and the allocator is to take back.
+    #[serde(default)]
+    pub(crate) returned_pasids: Vec<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

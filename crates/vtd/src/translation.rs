@@ -13,6 +13,7 @@ use vtd_walk::{
 use crate::DmaError;
 use crate::ats::{admit, admit_legacy, widened};
 use crate::device::Device;
+use crate::protected_memory::{ProtectedMemoryRegisters, ProtectedRegions};
 use crate::shared::Shared;
 
 /// Whether and how requests are translated.
@@ -29,6 +30,8 @@ pub(crate) enum Mode {
 pub(crate) struct Translator {
     pub(crate) mode: Mode,
     pub(crate) caches: Caches,
+    /// What no DMA reaches, whether it is translated or not.
+    pub(crate) protected: ProtectedRegions,
 }
 
 /// A request without its device.
@@ -51,6 +54,7 @@ impl Shared {
         // The guest has started, even if this needs no table.
         let access = request.access.under(self.caps());
         let answer = self.answer(device, Request { access, ..request });
+        let answer = answer.and_then(|translated| self.admit(translated));
         if let Err(DmaError::Fault(fault)) = &answer {
             self.record_fault_of(device, request, fault);
         }
@@ -79,6 +83,15 @@ impl Shared {
         self.record_fault(&record, fault);
     }
 
+    /// Blocks what leads into a protected memory region, without a record. The guard that the request is part of was opened
+    /// before this looks, so the end of a change of PMEN waits for those that still see what was before.
+    pub(crate) fn admit(&self, translated: Translated) -> Result<Translated, DmaError> {
+        if !ProtectedMemoryRegisters::exist(self.caps()) {
+            return Ok(translated);
+        }
+        self.translator().protected.admit(translated).ok_or(DmaError::Blocked)
+    }
+
     /// Answers an untranslated or a translation request, and records nothing.
     pub(crate) fn answer(&self, device: &Device, request: Request) -> Result<Translated, DmaError> {
         if device.is_released() {
@@ -92,6 +105,8 @@ impl Shared {
         let is_untranslated = request.address_type == AddressType::Untranslated;
         let is_interrupt = is_untranslated && request.is_to_interrupts();
         match mode {
+            // No DMA, so neither the abort mode nor an unusable root table concerns it.
+            _ if is_interrupt && request.access.write => Err(DmaError::Interrupt),
             Mode::Off if request.pasid.is_some() || !is_untranslated => Err(DmaError::Blocked),
             Mode::Off if is_interrupt => Err(DmaError::Interrupt),
             Mode::Off => Ok(untranslated(request.iova)),
@@ -100,7 +115,6 @@ impl Shared {
             Mode::On(RootTable::Legacy(_)) if request.pasid.is_some() => {
                 fault(FaultReason::PasidUnderLegacy)
             }
-            Mode::On(_) if is_interrupt && request.access.write => Err(DmaError::Interrupt),
             Mode::On(RootTable::Legacy(_)) if is_interrupt => {
                 fault(FaultReason::LegacyInterruptRange)
             }
@@ -363,7 +377,7 @@ fn is_walked_legacy(context: &LegacyContextEntry) -> bool {
     !matches!(context.translation, LegacyTranslation::PassThrough { .. })
 }
 
-fn untranslated(iova: Iova) -> Translated {
+pub(crate) fn untranslated(iova: Iova) -> Translated {
     Translated {
         page: Gpa(iova.page().0),
         size: PageSize::Size4K,

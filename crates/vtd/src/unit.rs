@@ -1,9 +1,11 @@
 //! The remapping unit, as a VMM sees it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use vtd_cache::{DeviceKey, Ledger, SavedSlot};
-use vtd_host::HostCapabilities;
+use vtd_host::{HostCapabilities, Reservation};
+use vtd_spec::register::InterruptTableAddress;
 use vtd_spec::{AddressType, Capabilities, FaultReason, FaultRecord, Iova, Pasid, Slot, SourceId};
 use vtd_walk::{Access, Fault, RootTable};
 
@@ -11,14 +13,17 @@ use crate::agreement;
 use crate::device::Device;
 use crate::diagnostics::Subject;
 use crate::endpoint::EndpointSlot;
-use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
+use crate::engine::{self, DEFAULT_BUDGET, HostCalls, PendingWork};
+use crate::interrupt_remapping::OnFault;
+use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
 use crate::state::{STATE_VERSION, SavedDevice, SlotRecord, UnitState};
 use crate::translation::{Mode, request_kind};
 use crate::{
-    AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, ResetKind, RestoreError,
-    SaveError, SlotState, Step, UnitConfig, UnitCounts, UnknownDevice,
+    AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, InterruptError,
+    RemappedInterrupt, ResetKind, RestoreError, SaveError, SlotState, Step, UnitConfig, UnitCounts,
+    UnknownDevice,
 };
 
 /// A VT-d remapping unit. Clones are the same unit.
@@ -98,6 +103,7 @@ impl RemappingUnit {
     /// ignored.
     pub fn write(&self, offset: u64, size: u8, value: u64) {
         self.freeze();
+        self.shared.carry_on();
         {
             let mut registers = self.shared.registers();
             for message in registers.write(offset, size, value) {
@@ -154,11 +160,16 @@ impl RemappingUnit {
             let mut translator = self.shared.translator();
             translator.mode = Mode::Off;
             translator.caches.invalidate_all();
+            translator.protected = ProtectedRegions::default();
             drop(translator);
             drop(registers);
             self.shared.responses().clear();
+            self.shared.interrupts().reset();
             self.shared.effects().forget_interrupts();
+            self.shared.carry_on();
             engine.reset();
+            engine.return_pasids();
+            engine.reset_interrupts(&self.shared);
             self.shared.want_wake();
         }
         self.shared.wake();
@@ -370,6 +381,9 @@ impl RemappingUnit {
             starved_of_mappings: engine.ledger.is_starved_of_mappings(device.id.key()),
             endpoint: device.has_endpoint(),
         });
+        let numbers = |pasids: Vec<Pasid>| pasids.into_iter().map(Pasid::get).collect();
+        let (held, returned) = engine.guest_pasids();
+        self.shared.hand_over();
         Ok(UnitState {
             version: STATE_VERSION,
             cap: caps.cap(),
@@ -381,6 +395,8 @@ impl RemappingUnit {
             pending: engine.pending_work(&self.shared),
             devices: saved.collect(),
             next_handle: devices.next_handle(),
+            pasids: numbers(held),
+            returned_pasids: numbers(returned),
         })
     }
 
@@ -399,6 +415,7 @@ impl RemappingUnit {
         onto: RestoreOnto,
     ) -> Result<Self, RestoreError> {
         let shown = check(&config, state)?;
+        let has_allocator = config.pasid_allocator.is_some();
         let unit = Self::new(config);
         unit.shared.registers().show(shown);
         unit.freeze();
@@ -407,18 +424,114 @@ impl RemappingUnit {
             let root = unit.restore_registers(state)?;
             unit.shared.translator().mode =
                 if state.translation { Mode::On(root) } else { Mode::Off };
+            unit.restore_latched(pending);
             unit.restore_devices(state, onto)?;
             unit.check_deliveries(state)?;
             let mut engine = unit.shared.engine();
-            engine.resume(pending, unit.shared.guards.barrier());
+            engine.resume(&unit.shared, pending, unit.shared.guards.barrier());
             unit.shared.responses().restore(&pending.responses);
             if onto == RestoreOnto::FreshHost && !pending.restore {
                 engine.begin_restore();
             }
             unit.shared.want_wake();
         }
+        // Last, as a unit that fails to be restored must not give back what the saved one has.
+        let onto = if has_allocator { onto } else { RestoreOnto::FreshHost };
+        unit.restore_pasids(state, onto)?;
         unit.shared.wake();
         Ok(unit)
+    }
+
+    /// Takes up the PASIDs that the guest has. On an allocator that knows them nothing changes; on a fresh one exactly these
+    /// are reserved.
+    fn restore_pasids(&self, state: &UnitState, onto: RestoreOnto) -> Result<(), RestoreError> {
+        let pasid = |number| {
+            let why = "no PASID that a virtual command could have given";
+            let fits = Pasid::new(number).filter(|pasid| *pasid != Pasid::ZERO);
+            fits.ok_or(RestoreError::Field { field: "pasids", why })
+        };
+        let allocator = self.shared.config.pasid_allocator.as_ref();
+        let held = state.pasids.iter().map(|number| pasid(*number));
+        let held = held.collect::<Result<BTreeSet<_>, _>>()?;
+        let returned = state.returned_pasids.iter().map(|number| pasid(*number));
+        let returned = returned.collect::<Result<BTreeSet<_>, _>>()?;
+        let mut made = Vec::new();
+        let reserved = held.iter().try_for_each(|pasid| {
+            let Some(allocator) = allocator else { return Ok(()) };
+            match allocator.reserve(*pasid) {
+                Ok(Reservation::Made) => made.push(*pasid),
+                Ok(Reservation::HeldAlready) if onto == RestoreOnto::SameHost => {}
+                Ok(Reservation::HeldAlready) => return Err(RestoreError::PasidTaken(*pasid)),
+                Err(source) => return Err(RestoreError::PasidRefused { pasid: *pasid, source }),
+            }
+            Ok(())
+        });
+        if let (Err(_), Some(allocator)) = (&reserved, allocator) {
+            for pasid in made {
+                // It was free a moment ago, and there is a better error to tell of.
+                let _refused = allocator.free(pasid);
+            }
+        }
+        reserved?;
+        let mut engine = self.shared.engine();
+        for pasid in held {
+            engine.adopt_pasid(pasid);
+        }
+        if onto == RestoreOnto::SameHost {
+            for pasid in returned {
+                engine.give_back_pasid(pasid);
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers an interrupt request: a write of `data`, four bytes without PASID, to an address in FEE0_0000 to FEEF_FFFF, by a
+    /// device or an I/O APIC. Its fault, if there is one, is recorded for the guest.
+    ///
+    /// What comes out is to be delivered at once: it may be out of date after the next step. Use
+    /// [`deliver_interrupt`](Self::deliver_interrupt) where an invalidation has to wait for the delivery, and
+    /// [`route_interrupt`](Self::route_interrupt) where the answer is kept.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing may be delivered.
+    pub fn remap_interrupt(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+    ) -> Result<RemappedInterrupt, InterruptError> {
+        self.deliver_interrupt(source_id, address, data, |interrupt| *interrupt)
+    }
+
+    /// As [`remap_interrupt`](Self::remap_interrupt), and delivers the interrupt: no wait completes that promises otherwise before
+    /// `deliver` has returned.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing may be delivered, and `deliver` is not called.
+    pub fn deliver_interrupt<T>(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+        deliver: impl FnOnce(&RemappedInterrupt) -> T,
+    ) -> Result<T, InterruptError> {
+        self.shared.remap_interrupt(source_id, (address, data), OnFault::Recorded, deliver)
+    }
+
+    /// What an interrupt request would come to, for VMMs that keep the answer and so need an
+    /// [`InterruptListener`](crate::InterruptListener). No fault is recorded, as there is no request yet: have the device's write come
+    /// to [`remap_interrupt`](Self::remap_interrupt) where this gives an error.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing would be delivered.
+    pub fn route_interrupt(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+    ) -> Result<RemappedInterrupt, InterruptError> {
+        let request = (address, data);
+        self.shared.remap_interrupt(source_id, request, OnFault::Told, |interrupt| *interrupt)
     }
 
     fn restore_registers(&self, state: &UnitState) -> Result<RootTable, RestoreError> {
@@ -426,7 +539,7 @@ impl RemappingUnit {
         let field = |field| RestoreError::Field { field, why: "it does not fit CAP.NFR" };
         registers.restore(&state.registers).map_err(field)?;
         // A command that was under way begins anew, unless a later one has taken its place.
-        let RegisterPage { commands, latched_root, .. } = &mut *registers;
+        let RegisterPage { commands, latched_root, latched_interrupt_table, .. } = &mut *registers;
         let begun = &state.pending.begun;
         if begun.root && commands.root.is_none() {
             commands.root = Some(*latched_root);
@@ -434,6 +547,11 @@ impl RemappingUnit {
         commands.translation = commands.translation.or(begun.translation);
         commands.context |= begun.context;
         commands.iotlb |= begun.iotlb;
+        if begun.interrupt_table {
+            commands.interrupt_table = commands.interrupt_table.or(*latched_interrupt_table);
+        }
+        commands.interrupt_remapping = commands.interrupt_remapping.or(begun.interrupt_remapping);
+        commands.compatibility = commands.compatibility.or(begun.compatibility);
         let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
         Ok(RootTable::new(root, self.shared.caps()))
     }
@@ -450,6 +568,27 @@ impl RemappingUnit {
                 Err(RestoreError::Field { field: "pending", why })
             }
             None => Ok(()),
+        }
+    }
+
+    /// What commands that are taken up have changed, whether their completion is due or told.
+    fn restore_latched(&self, pending: &PendingWork) {
+        let registers = self.shared.registers();
+        let PendingWork { begun, due, .. } = pending;
+        {
+            let mut interrupts = self.shared.interrupts();
+            let status = registers.status;
+            interrupts.enabled =
+                begun.interrupt_remapping.or(due.interrupt_remapping).unwrap_or(status.ires);
+            interrupts.compatibility =
+                begun.compatibility.or(due.compatibility).unwrap_or(status.cfis);
+            let table = registers.latched_interrupt_table;
+            interrupts.table = table.map(InterruptTableAddress::from_bits);
+        }
+        let protected = due.protected_memory.unwrap_or(registers.protected_memory.enable.status);
+        if protected {
+            let regions = registers.protected_memory.regions(self.shared.caps());
+            self.shared.translator().protected = regions;
         }
     }
 

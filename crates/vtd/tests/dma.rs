@@ -31,10 +31,12 @@ fn outcome(answer: Result<u64, DmaError>) -> String {
 
 // feature: 1.requests with PASID (PASIDE, PDTS)
 // feature: 1.translation off
+// feature: 8.abort mode
 #[test]
 fn modes() {
     // Abort mode needs ADMS.
     let adms = ECAP | 1 << 52;
+    let unusable = ["fault 30", "fault 30", "fault 30", "fault 30", "interrupt", "fault 30"];
     let table: [(u64, Option<u64>, [&str; 6]); 7] = [
         // ECAP, RTADDR if translation is on, then: read without PASID, write, read with PASID 1, read of PASID 9,
         // interrupt write, read of the interrupt range
@@ -45,11 +47,12 @@ fn modes() {
             ["fault a", "fault a", "fault 31", "fault 31", "interrupt", "fault e"],
         ),
         (ECAP, Some(0x1400), ["7123", "7123", "9123", "fault 59", "interrupt", "fault 87"]),
-        (ECAP, Some(0x1800), ["fault 30"; 6]),
-        (ECAP, Some(0x1c00), ["fault 30"; 6]),
-        (adms, Some(0x1c00), ["blocked"; 6]),
+        (ECAP, Some(0x1800), unusable),
+        (ECAP, Some(0x1c00), unusable),
+        // An interrupt request is no DMA, so it is not aborted.
+        (adms, Some(0x1c00), ["blocked", "blocked", "blocked", "blocked", "interrupt", "blocked"]),
         // No scalable mode, no mode 1.
-        (0xf46, Some(0x1400), ["fault 30"; 6]),
+        (0xf46, Some(0x1400), unusable),
     ];
     for (ecap, root, expected) in table {
         let guest = Guest::made(Capabilities::new(CAP, ecap).unwrap(), |_| {});

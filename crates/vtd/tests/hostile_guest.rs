@@ -165,7 +165,8 @@ fn random_accesses_over_random_memory() {
         );
         config.host = Some(Arc::clone(&machine) as _);
         config.quotas = Quotas { per_device: 50, per_unit: 120, ..Quotas::default() };
-        config.capacities = Capacities { contexts: 4, pasids: 8, translations: 16 };
+        config.capacities =
+            Capacities { contexts: 4, pasids: 8, translations: 16, interrupt_entries: 4 };
         let unit = RemappingUnit::new(config);
         let mut numbers = Numbers(seed + 100);
         let mut devices = Vec::new();

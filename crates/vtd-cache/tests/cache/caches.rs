@@ -420,8 +420,12 @@ fn an_answer_is_the_page_and_the_offset() {
 #[test]
 fn capacities_bound_what_is_kept() {
     for capacity in [1, 4, 5, 64, 100] {
-        let capacities =
-            Capacities { contexts: capacity, pasids: capacity, translations: capacity };
+        let capacities = Capacities {
+            contexts: capacity,
+            pasids: capacity,
+            translations: capacity,
+            interrupt_entries: 0,
+        };
         let mut caches = Caches::new(capacities);
         let now = caches.begin();
         let mut tags = Vec::new();

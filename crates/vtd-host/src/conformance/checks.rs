@@ -339,19 +339,13 @@ fn invalidations_are_done_in_order(trial: &Trial) -> Result<(), Stop> {
 fn what_the_capabilities_lack_is_not_supported(trial: &Trial) -> Result<(), Stop> {
     let (host, device) = (trial.host(), trial.device());
     let kind = HostErrorKind::NotSupported;
-    if trial.capabilities.shadowing && trial.capabilities.pasid_allocation {
+    if trial.capabilities.shadowing {
         return Err(Stop::Skipped("the host has all that is optional"));
     }
-    if !trial.capabilities.shadowing {
-        let [table, _] = trial.fixture.tables;
-        let mapping = Mapping { iova: Iova(0), gpa: table, pages: 1, permission: Permission::Read };
-        must_refuse("map", host.map(device, Slot::Rid, &mapping), kind)?;
-        must_refuse("unmap", host.unmap(device, Slot::Rid, Iova(0), 1), kind)?;
-    }
-    if !trial.capabilities.pasid_allocation {
-        must_refuse("allocation of a PASID", host.allocate_pasid(), kind)?;
-        must_refuse("freeing of a PASID", host.free_pasid(Pasid::from_low_bits(1)), kind)?;
-    }
+    let [table, _] = trial.fixture.tables;
+    let mapping = Mapping { iova: Iova(0), gpa: table, pages: 1, permission: Permission::Read };
+    must_refuse("map", host.map(device, Slot::Rid, &mapping), kind)?;
+    must_refuse("unmap", host.unmap(device, Slot::Rid, Iova(0), 1), kind)?;
     Ok(())
 }
 

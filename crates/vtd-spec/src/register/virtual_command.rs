@@ -1,4 +1,5 @@
-//! The virtual command registers, in the layout of revision 3.3 and later.
+//! The virtual command registers, in the layout of revision 3.3 and later, whatever VER says: Linux, the one driver that uses them,
+//! expects that layout of every unit with ECAP.VCS, and takes a unit of version 1.0.
 
 use crate::Pasid;
 
@@ -49,6 +50,8 @@ pub struct VirtualCommandResponse {
 impl VirtualCommandResponse {
     /// The command is done.
     pub const SUCCESS: u8 = 0;
+    /// There is no such command (our reading: the public sources name no code for it).
+    pub const UNKNOWN_COMMAND: u8 = 1;
     /// No PASID was available, or the one to free was not valid.
     pub const PASID_REFUSED: u8 = 16;
 

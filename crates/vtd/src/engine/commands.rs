@@ -8,6 +8,7 @@ use vtd_walk::RootTable;
 use super::Engine;
 use super::task::{Purpose, Source};
 use crate::invalidation_queue::InvalidationQueue;
+use crate::protected_memory::ProtectedRegions;
 use crate::shared::Shared;
 use crate::translation::Mode;
 
@@ -88,6 +89,16 @@ impl Engine {
             translator.caches.invalidate_all();
         }
         self.begin(Purpose::Translation(on), Scope::everything(), Source::Guest);
+    }
+
+    /// EPM has changed: requests see it from now on, and PRS follows when those from before are over.
+    pub(super) fn take_protected_memory(&mut self, shared: &Shared) {
+        let mut registers = shared.registers();
+        let Some(on) = registers.commands.protected_memory.take() else { return };
+        let regions = registers.protected_memory.regions(shared.caps());
+        drop(registers);
+        shared.translator().protected = if on { regions } else { ProtectedRegions::default() };
+        self.finish(shared, Purpose::ProtectedMemory(on));
     }
 
     fn run_context_command(

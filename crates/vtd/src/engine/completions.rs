@@ -14,7 +14,7 @@ impl Engine {
     /// A task is done: what it promised follows, at once or when nothing stands in the way any more.
     pub(super) fn finish(&mut self, shared: &Shared, purpose: Purpose) {
         match purpose {
-            Purpose::Reset | Purpose::Restore | Purpose::Device(_) => {}
+            Purpose::Reset | Purpose::Restore | Purpose::Device(_) | Purpose::InterruptReset => {}
             Purpose::Descriptor => self.advance_head(shared),
             _ => {
                 let barrier = shared.guards.barrier();
@@ -44,6 +44,11 @@ impl Engine {
                     shared.guards.passed_by(due.barrier, device)
                         && !self.ledger.device_contradicts(device.key())
                 }
+                // No host has a part in these.
+                Purpose::InterruptTable
+                | Purpose::InterruptRemapping(_)
+                | Purpose::Compatibility(_)
+                | Purpose::ProtectedMemory(_) => shared.guards.passed(due.barrier),
                 _ => self.holds(shared, due.barrier),
             };
             if holds {
@@ -131,7 +136,15 @@ impl Engine {
                     shared.push(Effect::Released(device));
                 }
             }
-            Purpose::Reset | Purpose::Restore | Purpose::Descriptor | Purpose::Device(_) => {}
+            Purpose::InterruptTable => registers.status.irtps = true,
+            Purpose::InterruptRemapping(on) => registers.status.ires = on,
+            Purpose::Compatibility(on) => registers.status.cfis = on,
+            Purpose::ProtectedMemory(on) => registers.protected_memory.enable.status = on,
+            Purpose::Reset
+            | Purpose::Restore
+            | Purpose::Descriptor
+            | Purpose::Device(_)
+            | Purpose::InterruptReset => {}
         }
     }
 

@@ -93,8 +93,9 @@ impl Engine {
                 self.invalidate_device_tlb(shared, descriptor);
             }
             Descriptor::PageGroupResponse(response) => self.respond_to_page_group(shared, response),
-            // No interrupt entry is cached: there is nothing to drop.
-            Descriptor::InterruptEntryCache(_) => self.advance_head(shared),
+            Descriptor::InterruptEntryCache(invalidation) => {
+                self.invalidate_interrupts(shared, *invalidation);
+            }
         }
     }
 

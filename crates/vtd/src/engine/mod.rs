@@ -6,8 +6,10 @@ mod completions;
 mod deliveries;
 mod descriptors;
 mod device_tlbs;
+mod interrupts;
 mod outgoing;
 mod task;
+mod virtual_commands;
 
 use std::collections::VecDeque;
 
@@ -30,6 +32,7 @@ use crate::{DeviceId, Effect};
 use device_tlbs::DeviceTlbs;
 use outgoing::OutgoingCall;
 use task::{DeviceJob, Due, PendingCommands, Purpose, Source, Task, Work, Worked};
+use virtual_commands::GuestPasids;
 
 pub(crate) use task::PendingWork;
 
@@ -78,6 +81,7 @@ pub(crate) struct Engine {
     /// The devices of which the VMM has been told that the host does not give up a binding.
     told_stuck: Vec<DeviceId>,
     device_tlbs: DeviceTlbs,
+    guest_pasids: GuestPasids,
 }
 
 /// What the engine comes to within a step.
@@ -86,8 +90,8 @@ enum Advance {
     Pause(Step),
 }
 
-/// A call that has not returned. Dropped only if the host or the endpoint panics: the unit is not to wait for it for ever. A slot
-/// is left to the next reconciliation, an invalidation to its time-out.
+/// A call that has not returned. Dropped only if what was called panics: the unit is not to wait for it for ever. A slot is left
+/// to the next reconciliation, an invalidation to its time-out.
 struct Unfinished<'s>(&'s Shared);
 
 impl Drop for Unfinished<'_> {
@@ -96,7 +100,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// Steps a unit: `budget` bounds the work, and the host and the endpoints are called with no lock held.
+/// Steps a unit: `budget` bounds the work, and whatever it calls is called with no lock held.
 pub(crate) fn step(shared: &Shared, budget: u32, calls: HostCalls) -> Step {
     let mut budget = budget;
     let mut engine = shared.engine();
@@ -136,6 +140,7 @@ impl Engine {
             call_under_way: false,
             told_stuck: Vec::new(),
             device_tlbs: DeviceTlbs::default(),
+            guest_pasids: GuestPasids::default(),
         }
     }
 
@@ -220,6 +225,11 @@ impl Engine {
                 }
             }
             self.take_commands(shared);
+            self.take_interrupt_commands(shared);
+            self.take_protected_memory(shared);
+            if let Some(call) = self.next_allocator_call(shared, calls) {
+                return Advance::Call(OutgoingCall::Allocator(call));
+            }
             self.take_device_job(shared);
             if self.complete_due(shared) {
                 // It may have been asked to go on again meanwhile.
@@ -250,7 +260,7 @@ impl Engine {
             match (worked, before) {
                 (Worked::Done, _) => self.finish(shared, task.purpose),
                 (Worked::More, _) => self.tasks.push(task),
-                (Worked::Call(_), Some(before)) => {
+                (Worked::Call(_) | Worked::Tell(_), Some(before)) => {
                     self.tasks.push(before);
                     shared.want_wake();
                     return Advance::Pause(Step::More);
@@ -262,6 +272,10 @@ impl Engine {
                         return Advance::Call(OutgoingCall::Host(device, request));
                     }
                 }
+                (Worked::Tell(entries), None) => {
+                    self.tasks.push(task);
+                    return Advance::Call(OutgoingCall::InterruptListener(entries));
+                }
             }
         }
     }
@@ -269,6 +283,9 @@ impl Engine {
     /// Nothing can be done now: whether something is left all the same.
     fn rest(&mut self, shared: &Shared) -> Step {
         self.tell_stuck(shared);
+        if self.awaits_allocator(shared) {
+            return Step::More;
+        }
         if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
             shared.guards.stop_waiting();
             return if self.is_settled(shared) { Step::Idle } else { Step::Waiting };
@@ -323,6 +340,12 @@ impl Engine {
                 NextStageOne::More => Worked::More,
                 NextStageOne::Done => Worked::Done,
             },
+            Work::TellOfInterrupts { told: true, .. } => Worked::Done,
+            Work::TellOfInterrupts { entries, told } => {
+                // A listener that panics is not told again, as nobody would be there to do it for ever.
+                *told = true;
+                Worked::Tell(*entries)
+            }
         }
     }
 
@@ -442,6 +465,7 @@ impl Engine {
         pending.due = PendingCommands::of(self.due.iter().map(|due| due.purpose));
         pending.reset = under_way().any(|purpose| purpose == Purpose::Reset);
         pending.restore = under_way().any(|purpose| purpose == Purpose::Restore);
+        pending.interrupt_reset = under_way().any(|purpose| purpose == Purpose::InterruptReset);
         // The device itself says that it is being released; a descriptor is fetched again.
         pending.reconcile.extend(under_way().filter_map(|purpose| match purpose {
             Purpose::Device(device) => Some(device.0),
@@ -459,7 +483,7 @@ impl Engine {
     }
 
     /// Takes up what a saved unit carried over, but for commands, which the registers hold.
-    pub(crate) fn resume(&mut self, pending: &PendingWork, barrier: Barrier) {
+    pub(crate) fn resume(&mut self, shared: &Shared, pending: &PendingWork, barrier: Barrier) {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
         self.descriptor_begun = pending.descriptor_begun;
@@ -476,6 +500,9 @@ impl Engine {
         }
         if pending.restore {
             self.begin_restore();
+        }
+        if pending.interrupt_reset {
+            self.reset_interrupts(shared);
         }
     }
 }

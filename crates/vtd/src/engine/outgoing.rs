@@ -6,11 +6,15 @@ use vtd_host::{HostError, HostErrorKind};
 use vtd_spec::Slot;
 use vtd_spec::descriptor::PageGroupResponse;
 
-use super::Engine;
+use super::virtual_commands::{AllocatorAnswer, AllocatorCall};
+use super::{Engine, interrupts, virtual_commands};
 use crate::device::Device;
 use crate::host_calls::{HostAnswer, HostRequest, perform};
 use crate::shared::{Shared, count};
-use crate::{Attachment, DeviceTlbAnswer, DeviceTlbInvalidation, Effect, Endpoint, HostOperation};
+use crate::{
+    Attachment, DeviceTlbAnswer, DeviceTlbInvalidation, Effect, Endpoint, HostOperation,
+    InvalidatedInterruptEntries,
+};
 
 /// A call to be made.
 pub(super) enum OutgoingCall {
@@ -20,6 +24,10 @@ pub(super) enum OutgoingCall {
     DeviceTlb(Arc<Device>, Arc<dyn Endpoint>, DeviceTlbInvalidation),
     /// An endpoint or the host, for a page group response.
     Response(Arc<Device>, PageGroupResponse),
+    /// Whoever keeps remapped interrupts.
+    InterruptListener(InvalidatedInterruptEntries),
+    /// The allocator of the guest's PASIDs.
+    Allocator(AllocatorCall),
 }
 
 /// What came back.
@@ -27,6 +35,8 @@ pub(super) enum Returned {
     Host(Arc<Device>, HostRequest, HostAnswer),
     DeviceTlb(Arc<Device>, DeviceTlbInvalidation, DeviceTlbAnswer),
     Response(Arc<Device>, PageGroupResponse, Result<(), HostError>),
+    InterruptListener,
+    Allocator(AllocatorCall, AllocatorAnswer),
 }
 
 impl OutgoingCall {
@@ -53,6 +63,11 @@ impl OutgoingCall {
                 let answer = respond(shared, &device, &response);
                 Returned::Response(device, response, answer)
             }
+            Self::InterruptListener(entries) => {
+                interrupts::tell(shared, entries);
+                Returned::InterruptListener
+            }
+            Self::Allocator(call) => Returned::Allocator(call, virtual_commands::ask(shared, call)),
         }
     }
 }
@@ -89,7 +104,8 @@ impl Engine {
             Returned::Host(device, request, answer) => {
                 self.take_answer(shared, &device, request, answer);
             }
-            Returned::DeviceTlb(_, _, DeviceTlbAnswer::Later) => {}
+            Returned::DeviceTlb(_, _, DeviceTlbAnswer::Later) | Returned::InterruptListener => {}
+            Returned::Allocator(call, answer) => self.take_allocated(shared, call, answer),
             Returned::DeviceTlb(device, invalidation, DeviceTlbAnswer::Done) => {
                 self.take_device_tlb_answer(shared, &device, invalidation.id);
             }

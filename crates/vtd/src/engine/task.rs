@@ -4,10 +4,10 @@ use vtd_cache::{Reconciliation, ShadowWalk, StageOneScope, StageOneWalk};
 use vtd_host::StageOneInvalidation;
 
 use super::device_tlbs::SavedDeviceTlbs;
-use crate::DeviceId;
 use crate::guards::Barrier;
 use crate::host_calls::HostRequest;
 use crate::responses::SavedResponse;
+use crate::{DeviceId, InvalidatedInterruptEntries};
 
 /// Work that takes more than one step, and what it is for.
 #[derive(Clone, Debug)]
@@ -23,6 +23,11 @@ pub(super) enum Work {
     StageOne(StageOneWalk, StageOneInvalidation),
     /// Shadows are made equal to their tables; then, where a scope is given, stage-1 translations over it are dropped.
     Shadow(ShadowWalk, Option<StageOneScope>),
+    /// One call of the interrupt listener.
+    TellOfInterrupts {
+        entries: InvalidatedInterruptEntries,
+        told: bool,
+    },
 }
 
 /// Where the desired side of a reconciliation comes from.
@@ -53,6 +58,16 @@ pub(super) enum Purpose {
     Device(DeviceId),
     /// The end of a device.
     Release(DeviceId),
+    /// SIRTP: GSTS.IRTPS.
+    InterruptTable,
+    /// IRE: GSTS.IRES.
+    InterruptRemapping(bool),
+    /// CFI: GSTS.CFIS.
+    Compatibility(bool),
+    /// EPM: PMEN.PRS.
+    ProtectedMemory(bool),
+    /// A reset, as far as interrupts are concerned.
+    InterruptReset,
 }
 
 /// A completion that waits until what it promises holds.
@@ -74,6 +89,7 @@ pub(super) enum Worked {
     Done,
     More,
     Call(HostRequest),
+    Tell(InvalidatedInterruptEntries),
 }
 
 /// What the engine carries over to a new unit, in raw integers: it is part of the saved state.
@@ -99,6 +115,9 @@ pub(crate) struct PendingWork {
     /// Page group responses that are not delivered.
     #[serde(default)]
     pub(crate) responses: Vec<SavedResponse>,
+    /// The interrupt listener is to be told of a reset.
+    #[serde(default)]
+    pub(crate) interrupt_reset: bool,
 }
 
 /// Commands that are not complete.
@@ -108,6 +127,14 @@ pub(crate) struct PendingCommands {
     pub(crate) translation: Option<bool>,
     pub(crate) context: bool,
     pub(crate) iotlb: bool,
+    #[serde(default)]
+    pub(crate) interrupt_table: bool,
+    #[serde(default)]
+    pub(crate) interrupt_remapping: Option<bool>,
+    #[serde(default)]
+    pub(crate) compatibility: Option<bool>,
+    #[serde(default)]
+    pub(crate) protected_memory: Option<bool>,
 }
 
 impl PendingCommands {
@@ -119,11 +146,16 @@ impl PendingCommands {
                 Purpose::Translation(on) => pending.translation = Some(on),
                 Purpose::ContextCommand => pending.context = true,
                 Purpose::IotlbCommand => pending.iotlb = true,
+                Purpose::InterruptTable => pending.interrupt_table = true,
+                Purpose::InterruptRemapping(on) => pending.interrupt_remapping = Some(on),
+                Purpose::Compatibility(on) => pending.compatibility = Some(on),
+                Purpose::ProtectedMemory(on) => pending.protected_memory = Some(on),
                 Purpose::Reset
                 | Purpose::Restore
                 | Purpose::Descriptor
                 | Purpose::Device(_)
-                | Purpose::Release(_) => {}
+                | Purpose::Release(_)
+                | Purpose::InterruptReset => {}
             }
         }
         pending
@@ -135,6 +167,10 @@ impl PendingCommands {
             self.translation.map(Purpose::Translation),
             self.context.then_some(Purpose::ContextCommand),
             self.iotlb.then_some(Purpose::IotlbCommand),
+            self.interrupt_table.then_some(Purpose::InterruptTable),
+            self.interrupt_remapping.map(Purpose::InterruptRemapping),
+            self.compatibility.map(Purpose::Compatibility),
+            self.protected_memory.map(Purpose::ProtectedMemory),
         ]
         .into_iter()
         .flatten()

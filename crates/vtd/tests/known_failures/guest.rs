@@ -26,7 +26,8 @@ pub(crate) struct Shape {
 impl Default for Shape {
     fn default() -> Self {
         // Caches small enough to be made anew for each of many units.
-        let capacities = Capacities { contexts: 16, pasids: 64, translations: 512 };
+        let capacities =
+            Capacities { contexts: 16, pasids: 64, translations: 512, interrupt_entries: 16 };
         let (quotas, limits) = (Quotas::default(), DiagnosticLimits::default());
         Self { cap: CAP, ecap: ECAP, capacities, quotas, limits }
     }

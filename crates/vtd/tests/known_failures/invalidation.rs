@@ -37,7 +37,8 @@ const ADDRESSES: [u64; 5] =
     [0, 0x1234_5678_9000, 0x7fff_ffff_f000, 0xffff_8000_0000_0000, 0xffff_ffff_ffff_f000];
 
 fn guest(bits: u64) -> (Guest, Dma) {
-    let capacities = Capacities { contexts: 4, pasids: 64, translations: 16_384 };
+    let capacities =
+        Capacities { contexts: 4, pasids: 64, translations: 16_384, interrupt_entries: 0 };
     let guest = Guest::of(Shape { capacities, ..Shape::default() });
     map_everywhere(&guest, bits);
     map_to(&guest, FRAME_A, bits);

@@ -13,6 +13,7 @@ mod fault_cases;
 mod flood;
 mod fpd;
 mod guest;
+mod interrupts;
 mod invalidation;
 mod nested;
 mod ordering;

@@ -134,7 +134,8 @@ fn registers_of_eight_bytes_are_written_by_halves() {
         (0x28, 0x0000_0003_1234_5678, 0x0000_0003_1234_5678),
         (0x88, u64::MAX, 0x7_fff0),
         (0x90, 0x1234_5678_9abc_dfff, 0x1234_5678_9abc_d807),
-        (0xb8, 0x1234_5678_9abc_dfff, 0x1234_5678_9abc_d80f),
+        // EIME (11) is reserved without EIM.
+        (0xb8, 0x1234_5678_9abc_dfff, 0x1234_5678_9abc_d00f),
         (0xc0, u64::MAX, 0x7_ffe0),
         (0xc8, u64::MAX, 0x7_ffe0),
         (0xd0, 0x1234_5678_9abc_dfff, 0x1234_5678_9abc_d007),
