@@ -119,3 +119,17 @@ fn reasons_are_readable() {
         assert_eq!(reason.to_string(), text);
     }
 }
+
+/// The columns for translation requests of the architecture's table of fault conditions: "success" or not.
+#[test]
+fn which_faults_a_translation_request_recovers_from() {
+    let recoverable = [
+        0x04, 0x05, 0x06, 0x51, 0x59, 0x5c, 0x5d, 0x70, 0x71, 0x72, 0x73, 0x74, 0x75, 0x76, 0x77,
+        0x79, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x90, 0x91,
+    ];
+    for reason in FaultReason::ALL {
+        let code = reason.code();
+        assert_eq!(reason.is_recoverable(), recoverable.contains(&code), "{code:x}");
+        assert_eq!(reason.is_reported_too(), code == 0x91, "{code:x}");
+    }
+}

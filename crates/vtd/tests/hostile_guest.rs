@@ -13,7 +13,7 @@ use vtd::memory::{AccessError, GuestMemory, SparseMemory};
 use vtd::spec::{Capabilities, Gpa, Iova};
 use vtd::{
     Access, Attachment, Capacities, DEFAULT_BUDGET, Quotas, RemappingUnit, ResetKind, Step,
-    UnitConfig,
+    TranslationRequest, UnitConfig,
 };
 
 /// Memory that gives something else at each read: what may stand there, or nearly so, or anything.
@@ -200,6 +200,7 @@ fn random_accesses_over_random_memory() {
                             Access::READ,
                             Access::WRITE,
                             Access::READ.executing().with_privilege(),
+                            Access::ZERO_LENGTH_READ,
                         ]);
                         handle.with_guard(|guard| {
                             let _any = guard.translate_range(
@@ -208,6 +209,12 @@ fn random_accesses_over_random_memory() {
                                 access,
                                 |_| {},
                             );
+                            let asked = numbers.of(&[
+                                TranslationRequest::READ,
+                                TranslationRequest::READ_WRITE.executing().with_privilege(),
+                            ]);
+                            let _any = guard.translation_request(Iova(iova), asked);
+                            let _any = guard.translated(Gpa(iova), access);
                         });
                     }
                 }

@@ -15,6 +15,8 @@ mod pasid;
 #[cfg(test)]
 mod pasid_range;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod second_stage;
 #[cfg(test)]
 mod translate;
