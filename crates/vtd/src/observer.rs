@@ -33,6 +33,8 @@ pub trait Observer: Send + Sync {
     fn wait_aborted(&self, wait: &Wait) {}
     /// An endpoint is about to be told to drop translations.
     fn device_tlb_invalidation(&self, invalidation: &DeviceTlbInvalidation) {}
+    /// An endpoint has answered an invalidation, at once or later.
+    fn device_tlb_answered(&self, invalidation: &DeviceTlbInvalidation) {}
     /// The time of an invalidation is up: FSTS.ITE is set, unless the queue is closing and nobody waits for it any more.
     fn device_tlb_timed_out(&self, invalidation: &DeviceTlbInvalidation) {}
     /// A page request has been entered in the page request queue.

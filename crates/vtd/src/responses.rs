@@ -58,7 +58,7 @@ impl PendingResponses {
     }
 
     pub(crate) fn restore(&mut self, saved: &[SavedResponse]) {
-        self.waiting = saved.iter().take(CAPACITY).map(SavedResponse::entry).collect();
+        self.waiting = saved.iter().map(SavedResponse::entry).collect();
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the threads of a unit share.
 //!
-//! Locks, in the order in which they may be taken together: engine, registers, devices, then any one of the others. No lock
-//! is held while the host is called or while the VMM is woken.
+//! Locks, in the order in which they may be taken together: engine, registers, devices, then any one of the others, among them
+//! the place of a device's endpoint. No lock is held while the host or an endpoint is called or while the VMM is woken.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{

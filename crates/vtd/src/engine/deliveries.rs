@@ -127,7 +127,12 @@ impl Engine {
         id: InvalidationId,
     ) {
         match self.device_tlbs.answer(device.id, id) {
-            Answered::Outstanding => shared.want_wake(),
+            Answered::Outstanding(invalidation) => {
+                if let Some(observer) = &shared.config.observer {
+                    observer.device_tlb_answered(&invalidation);
+                }
+                shared.want_wake();
+            }
             Answered::Late => {}
             Answered::Unexpected => {
                 let mut registers = shared.registers();

@@ -36,7 +36,7 @@ struct Outstanding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
     /// To an outstanding invalidation, which is done.
-    Outstanding,
+    Outstanding(DeviceTlbInvalidation),
     /// To one that is answered already, has timed out or was forgotten.
     Late,
     /// To one that the device was never given.
@@ -108,12 +108,14 @@ impl DeviceTlbs {
         let Some(place) = found else {
             return if id.0 < self.next { Answered::Late } else { Answered::Unexpected };
         };
-        if self.outstanding.get(place).is_none_or(|one| one.device != device) {
-            return Answered::Unexpected;
+        match self.outstanding.get(place).copied() {
+            Some(one) if one.device == device => {
+                self.outstanding.remove(place);
+                self.count_undelivered();
+                Answered::Outstanding(one.invalidation)
+            }
+            _ => Answered::Unexpected,
         }
-        self.outstanding.remove(place);
-        self.count_undelivered();
-        Answered::Outstanding
     }
 
     /// The time of the oldest outstanding invalidation of a device is up.
@@ -158,8 +160,7 @@ impl DeviceTlbs {
     /// Takes up what a saved unit had outstanding. All of it is delivered again, and its time begins anew.
     pub(super) fn restore(&mut self, saved: &SavedDeviceTlbs) {
         self.next = saved.next;
-        self.outstanding =
-            saved.outstanding.iter().take(OF_UNIT).map(SavedInvalidation::entry).collect();
+        self.outstanding = saved.outstanding.iter().map(SavedInvalidation::entry).collect();
         self.undelivered = self.outstanding.len();
     }
 }

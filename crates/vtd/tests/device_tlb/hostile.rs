@@ -67,7 +67,7 @@ impl Storm {
         self.page += 1;
         let page = self.page;
         // Of three invalidations one is of a device that is not there.
-        let device = if page % 3 == 0 { 4 } else { 3 };
+        let device = if page.is_multiple_of(3) { 4 } else { 3 };
         if device == 3 {
             self.asked.push(page);
         }

@@ -1,9 +1,10 @@
 //! Devices that do not answer, and devices that answer what nobody asked.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use vtd::{InvalidationId, Step};
+use vtd::spec::descriptor::Wait;
+use vtd::{DeviceTlbInvalidation, InvalidationId, Observer, Step};
 
 use crate::guest::card::{Card, device_tlb};
 use crate::guest::{FAULT_DATA, Guest, STATUS, wait};
@@ -178,4 +179,69 @@ fn an_answer_to_what_was_never_asked_is_a_completion_error() {
     assert_eq!(guest.read(FSTS, 4), ICE);
     assert_eq!(guest.read(IQERCD, 8), 0x0018_0000_0000_0000);
     assert!(guest.invalidate(&[]), "ICE does not stop the queue");
+}
+
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    fn tell(&self, what: &str, invalidation: &DeviceTlbInvalidation) {
+        let page = invalidation.pages.first();
+        self.0.lock().unwrap().push(format!("{what} {} {page:x}", invalidation.source_id));
+    }
+}
+
+impl Observer for Told {
+    fn device_tlb_invalidation(&self, invalidation: &DeviceTlbInvalidation) {
+        self.tell("told", invalidation);
+    }
+
+    fn device_tlb_answered(&self, invalidation: &DeviceTlbInvalidation) {
+        self.tell("answered", invalidation);
+    }
+
+    fn device_tlb_timed_out(&self, invalidation: &DeviceTlbInvalidation) {
+        self.tell("timed out", invalidation);
+    }
+
+    fn wait_aborted(&self, wait: &Wait) {
+        self.0.lock().unwrap().push(format!("aborted {wait}"));
+    }
+
+    fn wait_completes(&self, wait: &Wait) {
+        self.0.lock().unwrap().push(format!("completes {wait}"));
+    }
+}
+
+#[test]
+fn an_observer_sees_it_all_in_order() {
+    let (card, quick, told) = (Card::slow(), Arc::new(Card::default()), Arc::new(Told::default()));
+    let mut guest = Guest::with_cards(|config| config.observer = Some(Arc::clone(&told) as _));
+    let device = guest.plug(3, &card);
+    guest.plug(4, &quick);
+    guest.ring(&[device_tlb(4, 0x1000), device_tlb(3, 0x2000), wait(1), device_tlb(3, 0x3000)]);
+    guest.ring(&[wait(2)]);
+    let _left = guest.unit.run();
+    guest.unit.expire_device_tlb(device).unwrap();
+    let _left = guest.unit.run();
+    guest.write(FSTS, 4, ITE);
+    let _left = guest.unit.run();
+    // The first id has timed out, and its answer is none.
+    for id in card.take_ids() {
+        guest.unit.device_tlb_invalidated(device, id).unwrap();
+    }
+    assert!(guest.is_idle());
+    assert_eq!(
+        *told.0.lock().unwrap(),
+        [
+            "told 00:04.0 1",
+            "answered 00:04.0 1",
+            "told 00:03.0 2",
+            "timed out 00:03.0 2",
+            "aborted status 1 to 0x9000",
+            "told 00:03.0 3",
+            "answered 00:03.0 3",
+            "completes status 2 to 0x9000",
+        ]
+    );
 }
