@@ -47,7 +47,7 @@ impl TranslationRequest {
 /// The answer to a translation request that succeeded: a translation completion with data.
 ///
 /// It is good until the device is told to drop it. A device model enters it into its device TLB inside the guard that it was made
-/// in: no invalidation that concerns it completes before.
+/// in: the device is told of no invalidation that concerns it before that guard is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Completion {

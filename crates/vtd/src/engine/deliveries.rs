@@ -61,7 +61,8 @@ impl Engine {
             && let Some(device) = attached(shared, source_id)
             && device.has_endpoint()
         {
-            self.device_tlbs.enter(device.id, source_id, pfsid, pasids, pages);
+            let barrier = shared.guards.barrier();
+            self.device_tlbs.enter(device.id, source_id, pfsid, pasids, pages, barrier);
         }
         self.advance_head(shared);
     }
@@ -82,15 +83,19 @@ impl Engine {
         self.device_tlbs.is_empty() && shared.responses().is_empty()
     }
 
-    /// Whether something can be delivered now. What waits for the VMM to name an endpoint cannot.
+    /// Whether something can be delivered now. What waits for the VMM to name an endpoint cannot, nor what waits for a guard.
     pub(super) fn has_delivery(&self, shared: &Shared) -> bool {
         self.delivery_to(shared).is_some()
     }
 
     fn delivery_to(&self, shared: &Shared) -> Option<(Arc<Device>, Kind)> {
         let found = |device| shared.devices().get(device).cloned();
-        let of_tlbs = self.device_tlbs.undelivered().filter_map(found);
-        if let Some(device) = of_tlbs.into_iter().find(|device| device.endpoint().is_some()) {
+        // A device's invalidations have their barriers in order, so what is found is its first.
+        let ready = |(device, barrier)| {
+            let past = shared.guards.passed_by(barrier, device);
+            past.then(|| found(device)).flatten().filter(|device| device.endpoint().is_some())
+        };
+        if let Some(device) = self.device_tlbs.undelivered().find_map(ready) {
             return Some((device, Kind::DeviceTlb));
         }
         drop_undeliverable(shared);

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use vtd_spec::descriptor::PageRange;
 use vtd_spec::{Iova, Pasid, SourceId};
 
+use crate::guards::Barrier;
 use crate::{DeviceId, DeviceTlbInvalidation, DeviceTlbPasids, InvalidationId};
 
 /// How many invalidations one device may have outstanding: as many as the queue of a device with ATS holds at most.
@@ -30,6 +31,9 @@ struct Outstanding {
     delivered: Option<Instant>,
     /// The VMM says that its time is up.
     expired: bool,
+    /// It is delivered when the guards of the device from before it are closed: what the device was given inside one may be on
+    /// its way into the device TLB.
+    barrier: Barrier,
 }
 
 /// What an answer is to.
@@ -62,6 +66,7 @@ impl DeviceTlbs {
         pfsid: SourceId,
         pasids: DeviceTlbPasids,
         pages: PageRange,
+        barrier: Barrier,
     ) {
         let id = InvalidationId(self.next);
         self.next = self.next.wrapping_add(1);
@@ -71,14 +76,15 @@ impl DeviceTlbs {
             invalidation,
             delivered: None,
             expired: false,
+            barrier,
         });
         self.undelivered += 1;
     }
 
-    /// The devices that invalidations have to be delivered to, in order.
-    pub(super) fn undelivered(&self) -> impl Iterator<Item = DeviceId> {
+    /// The devices that invalidations have to be delivered to, in order, each with what has to be past before.
+    pub(super) fn undelivered(&self) -> impl Iterator<Item = (DeviceId, Barrier)> {
         let waiting = self.outstanding.iter().filter(|one| one.delivered.is_none());
-        waiting.map(|one| one.device).take(self.undelivered)
+        waiting.map(|one| (one.device, one.barrier)).take(self.undelivered)
     }
 
     /// The first invalidation that has to be delivered to a device; from now on it is.
@@ -158,9 +164,9 @@ impl DeviceTlbs {
     }
 
     /// Takes up what a saved unit had outstanding. All of it is delivered again, and its time begins anew.
-    pub(super) fn restore(&mut self, saved: &SavedDeviceTlbs) {
+    pub(super) fn restore(&mut self, saved: &SavedDeviceTlbs, barrier: Barrier) {
         self.next = saved.next;
-        self.outstanding = saved.outstanding.iter().map(SavedInvalidation::entry).collect();
+        self.outstanding = saved.outstanding.iter().map(|one| one.entry(barrier)).collect();
         self.undelivered = self.outstanding.len();
     }
 }
@@ -215,7 +221,7 @@ impl From<&Outstanding> for SavedInvalidation {
 }
 
 impl SavedInvalidation {
-    fn entry(&self) -> Outstanding {
+    fn entry(&self, barrier: Barrier) -> Outstanding {
         let pasids = match self.pasid {
             _ if self.all_pasids => DeviceTlbPasids::All,
             Some(pasid) => DeviceTlbPasids::One(Pasid::from_low_bits(pasid.into())),
@@ -232,6 +238,7 @@ impl SavedInvalidation {
             ),
             delivered: None,
             expired: self.expired,
+            barrier,
         }
     }
 }

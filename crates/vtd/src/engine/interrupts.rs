@@ -1,5 +1,6 @@
 //! Interrupt remapping: its commands, its cache, and who has to hear of a change.
 
+use vtd_spec::Capabilities;
 use vtd_spec::descriptor::InterruptEntryCacheInvalidation;
 use vtd_spec::planted::is_planted;
 use vtd_spec::register::InterruptTableAddress;
@@ -71,7 +72,8 @@ impl Engine {
 
     /// A reset has made everything that anybody keeps meaningless.
     pub(crate) fn reset_interrupts(&mut self, shared: &Shared) {
-        if shared.caps().interrupt_remapping() {
+        // Before the guest has started nobody keeps anything.
+        if shared.frozen_caps().is_some_and(Capabilities::interrupt_remapping) {
             let all = InvalidatedInterruptEntries::All;
             self.tell_of_interrupts(shared, all, Purpose::InterruptReset);
         }

@@ -287,8 +287,11 @@ impl Engine {
             return Step::More;
         }
         if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
+            if !self.is_settled(shared) {
+                return Step::Waiting;
+            }
             shared.guards.stop_waiting();
-            return if self.is_settled(shared) { Step::Idle } else { Step::Waiting };
+            return Step::Idle;
         }
         let waits = self.wait.iter().map(|(_, barrier)| (*barrier, None));
         let due = self.due.iter().map(|due| match due.purpose {
@@ -487,7 +490,7 @@ impl Engine {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
         self.descriptor_begun = pending.descriptor_begun;
-        self.device_tlbs.restore(&pending.device_tlbs);
+        self.device_tlbs.restore(&pending.device_tlbs, barrier);
         let releases =
             pending.due_releases.iter().map(|handle| Purpose::Release(DeviceId(*handle)));
         let due = pending.due.purposes().chain(releases);

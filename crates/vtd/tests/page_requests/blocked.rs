@@ -29,12 +29,14 @@ fn take_record(guest: &Guest) -> Option<[u64; 2]> {
 #[test]
 fn the_context_entry_decides() {
     // (first two quadwords of the context entry, PASID; code). Directory 10000, PRE 10, PASIDE 8, DTE 4, PDTS 11:9.
-    let table: [(u64, u64, Option<u32>, Option<u8>); 21] = [
+    let table: [(u64, u64, Option<u32>, Option<u8>); 22] = [
         (0x1_001d, 0, None, None),
         (0x1_001d, 0, Some(0), None),
         (0x1_001d, 0, Some(0x1fff), None),
-        (0x1_0019, 0, Some(5), None),
-        (0x1_0011, 0, None, None),
+        (0x1_0015, 0, None, None),
+        // 43: PRE without DTE.
+        (0x1_0019, 0, Some(5), Some(0x43)),
+        (0x1_0011, 0, None, Some(0x43)),
         // 41: not present. 42: reserved fields.
         (0x1_001c, 0, None, Some(0x41)),
         (0x1_003d, 0, None, Some(0x42)),
