@@ -11,6 +11,7 @@ mod guest;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod interrupt_entry_cache;
 mod pasid_map;
 #[cfg(test)]
 mod quota;

@@ -157,3 +157,48 @@ fn registers_of_eight_bytes_are_written_by_halves() {
         assert_eq!(guest.read(offset + 4, 4), kept >> 32, "{offset:x}");
     }
 }
+
+// feature: 8.reserved bits of every register read 0
+#[test]
+fn reserved_bits_read_0() {
+    // Nothing besides what the other tests show, and everything that has registers of its own: PLMR, PHMR; IR, EIM, PRS, VCS.
+    let wide = (CAP | 3 << 5, ECAP | 1 << 3 | 1 << 4 | 1 << 29 | 1 << 44);
+    for (is_wide, (cap, ecap)) in [(false, (CAP, ECAP)), (true, wide)] {
+        let guest = Guest::made(Capabilities::new(cap, ecap).unwrap(), |_| {});
+        let only = |value: u64| if is_wide { value } else { 0 };
+        // What is left after all ones were written to each quadword; GCMD is left alone, as it changes the rest.
+        let kept = |offset| match offset {
+            0x00 => 0x10,
+            0x08 => cap,
+            0x10 => ecap,
+            0x20 => 0xffff_ffff_ffff_fc00,
+            // ICC is over at once, and CAIG says that it was global.
+            0x28 => 0x7800_0003_ffff_ffff,
+            0x38 => 0xffff_ffff_8000_0000,
+            0x40 => 0xffff_ffff_ffff_fffc,
+            0x60 => only(0x8000_0001_0000_0000),
+            0x88 => 0x7_fff0,
+            0x90 => 0xffff_ffff_ffff_f807,
+            0xa0 => 0xffff_ffff_8000_0000,
+            0xa8 => 0xffff_ffff_ffff_fffc,
+            0xb8 => only(0xffff_ffff_ffff_f80f),
+            0xc0 | 0xc8 => only(0x7_ffe0),
+            0xd0 => only(0xffff_ffff_ffff_f007),
+            0xe0 => only(0xffff_ffff_8000_0000),
+            0xe8 => only(0xffff_ffff_ffff_fffc),
+            // AM above MAMV: refused, so IAIG is 0.
+            0xf8 => 0x3003_ffff_0000_0000,
+            // An unknown virtual command.
+            0xe10 => only(2),
+            0xe30 => only(1),
+            _ => 0,
+        };
+        for offset in (0..0x1000).step_by(8).filter(|offset| *offset != 0x18) {
+            guest.write(offset, 8, u64::MAX);
+        }
+        let _left = guest.unit.run();
+        for offset in (0..0x1000).step_by(8) {
+            assert_eq!(guest.read(offset, 8), kept(offset), "{offset:x} {is_wide}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The interrupt entry cache.
+
+use vtd_cache::InterruptEntryCache;
+use vtd_spec::{Capabilities, InterruptRemappingEntry};
+
+fn entry(vector: u64) -> InterruptRemappingEntry {
+    let caps = Capabilities::new(0x81d2_008c_222f_0686, 0x0001_8998_0000_0f46).unwrap();
+    InterruptRemappingEntry::decode([1 | vector << 16, 0], false, &caps).present().unwrap()
+}
+
+#[test]
+fn a_fill_that_races_an_invalidation_is_dropped() {
+    type Invalidate = fn(&mut InterruptEntryCache);
+    let invalidations: [Invalidate; 3] = [
+        InterruptEntryCache::invalidate_all,
+        |cache| cache.invalidate(3..=3),
+        // Another index: more may always be dropped.
+        |cache| cache.invalidate(9..=9),
+    ];
+    for invalidate in invalidations {
+        let mut cache = InterruptEntryCache::new(64);
+        let lookup = cache.begin();
+        invalidate(&mut cache);
+        cache.fill(lookup, 3, entry(0x31));
+        assert_eq!(cache.get(3), None);
+        cache.fill(cache.begin(), 3, entry(0x32));
+        assert_eq!(cache.get(3), Some(entry(0x32)));
+    }
+}
+
+#[test]
+fn it_is_bounded_and_drops_exactly_what_is_meant() {
+    for capacity in [0, 1, 16, 4_096] {
+        let mut cache = InterruptEntryCache::new(capacity);
+        for index in 0..=u16::MAX {
+            cache.fill(cache.begin(), index, entry(u64::from(index & 0xff)));
+        }
+        let held = (0..=u16::MAX).filter(|index| cache.get(*index).is_some()).count();
+        assert_eq!(held, if capacity == 0 { 0 } else { capacity.max(4) });
+        for range in [0x10..=0x10, 0x8000..=0x80ff, 0..=0x7fff, 0..=u16::MAX] {
+            cache.invalidate(range.clone());
+            assert!(range.into_iter().all(|index| cache.get(index).is_none()));
+        }
+    }
+}
