@@ -1,5 +1,6 @@
 //! The allocator that asks nobody.
-#![cfg(all(test, feature = "std"))]
+#![cfg(test)]
+#![cfg(feature = "std")]
 
 use vtd_host::{HostErrorKind, LocalPasidAllocator, PasidAllocator, Reservation};
 use vtd_spec::Pasid;

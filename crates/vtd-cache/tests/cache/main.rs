@@ -12,6 +12,7 @@ mod guest;
 mod host;
 #[cfg(test)]
 mod interrupt_entry_cache;
+#[cfg(test)]
 mod pasid_map;
 #[cfg(test)]
 mod quota;

@@ -7,6 +7,8 @@ mod first_stage;
 #[cfg(test)]
 mod guest;
 #[cfg(test)]
+mod interrupt_entry;
+#[cfg(test)]
 mod legacy_context;
 #[cfg(test)]
 mod nested;
