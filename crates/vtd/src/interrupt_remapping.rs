@@ -9,7 +9,7 @@ use vtd_spec::{
 use vtd_walk::{Fault, read_interrupt_entry};
 
 use crate::shared::Shared;
-use crate::{InterruptError, RemappedInterrupt};
+use crate::{InterruptError, RemappedInterrupt, RemappingUnit};
 
 /// Whether and through what interrupt requests are remapped.
 #[derive(Debug)]
@@ -25,10 +25,61 @@ pub(crate) struct InterruptRemapping {
 
 /// What is done with the fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OnFault {
+enum OnFault {
     Recorded,
     /// The request is none yet: the VMM asks what it would come to.
     Told,
+}
+
+impl RemappingUnit {
+    /// Answers an interrupt request: a write of `data`, four bytes without PASID, to an address in FEE0_0000 to FEEF_FFFF, by a
+    /// device or an I/O APIC. Its fault, if there is one, is recorded for the guest.
+    ///
+    /// What comes out is to be delivered at once: it may be out of date after the next step. Use
+    /// [`deliver_interrupt`](Self::deliver_interrupt) where an invalidation has to wait for the delivery, and
+    /// [`route_interrupt`](Self::route_interrupt) where the answer is kept.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing may be delivered.
+    pub fn remap_interrupt(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+    ) -> Result<RemappedInterrupt, InterruptError> {
+        self.deliver_interrupt(source_id, address, data, |interrupt| *interrupt)
+    }
+
+    /// As [`remap_interrupt`](Self::remap_interrupt), and delivers the interrupt: no wait completes that promises otherwise before
+    /// `deliver` has returned.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing may be delivered, and `deliver` is not called.
+    pub fn deliver_interrupt<T>(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+        deliver: impl FnOnce(&RemappedInterrupt) -> T,
+    ) -> Result<T, InterruptError> {
+        self.shared.remap_interrupt(source_id, (address, data), OnFault::Recorded, deliver)
+    }
+
+    /// What an interrupt request would come to, for VMMs that keep the answer and so need an
+    /// [`InterruptListener`](crate::InterruptListener). No fault is recorded, as there is no request yet: have the device's write come
+    /// to [`remap_interrupt`](Self::remap_interrupt) where this gives an error.
+    ///
+    /// # Errors
+    /// [`InterruptError`]: nothing would be delivered.
+    pub fn route_interrupt(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+    ) -> Result<RemappedInterrupt, InterruptError> {
+        let request = (address, data);
+        self.shared.remap_interrupt(source_id, request, OnFault::Told, |interrupt| *interrupt)
+    }
 }
 
 /// Keeps completions waiting while a request is on its way.
@@ -73,7 +124,7 @@ impl InterruptRemapping {
 
 impl Shared {
     /// Answers an interrupt request and hands the answer on; no completion that contradicts the answer comes in between.
-    pub(crate) fn remap_interrupt<T>(
+    fn remap_interrupt<T>(
         &self,
         source_id: SourceId,
         (address, data): (u64, u32),

@@ -14,16 +14,14 @@ use crate::device::Device;
 use crate::diagnostics::Subject;
 use crate::endpoint::EndpointSlot;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls, PendingWork};
-use crate::interrupt_remapping::OnFault;
 use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
 use crate::shared::Shared;
 use crate::state::{STATE_VERSION, SavedDevice, SlotRecord, UnitState};
 use crate::translation::{Mode, request_kind};
 use crate::{
-    AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, InterruptError,
-    RemappedInterrupt, ResetKind, RestoreError, SaveError, SlotState, Step, UnitConfig, UnitCounts,
-    UnknownDevice,
+    AttachError, Attachment, DeviceId, DeviceView, DmaHandle, Effect, ResetKind, RestoreError,
+    SaveError, SlotState, Step, UnitConfig, UnitCounts, UnknownDevice,
 };
 
 /// A VT-d remapping unit. Clones are the same unit.
@@ -483,55 +481,6 @@ impl RemappingUnit {
             }
         }
         Ok(())
-    }
-
-    /// Answers an interrupt request: a write of `data`, four bytes without PASID, to an address in FEE0_0000 to FEEF_FFFF, by a
-    /// device or an I/O APIC. Its fault, if there is one, is recorded for the guest.
-    ///
-    /// What comes out is to be delivered at once: it may be out of date after the next step. Use
-    /// [`deliver_interrupt`](Self::deliver_interrupt) where an invalidation has to wait for the delivery, and
-    /// [`route_interrupt`](Self::route_interrupt) where the answer is kept.
-    ///
-    /// # Errors
-    /// [`InterruptError`]: nothing may be delivered.
-    pub fn remap_interrupt(
-        &self,
-        source_id: SourceId,
-        address: u64,
-        data: u32,
-    ) -> Result<RemappedInterrupt, InterruptError> {
-        self.deliver_interrupt(source_id, address, data, |interrupt| *interrupt)
-    }
-
-    /// As [`remap_interrupt`](Self::remap_interrupt), and delivers the interrupt: no wait completes that promises otherwise before
-    /// `deliver` has returned.
-    ///
-    /// # Errors
-    /// [`InterruptError`]: nothing may be delivered, and `deliver` is not called.
-    pub fn deliver_interrupt<T>(
-        &self,
-        source_id: SourceId,
-        address: u64,
-        data: u32,
-        deliver: impl FnOnce(&RemappedInterrupt) -> T,
-    ) -> Result<T, InterruptError> {
-        self.shared.remap_interrupt(source_id, (address, data), OnFault::Recorded, deliver)
-    }
-
-    /// What an interrupt request would come to, for VMMs that keep the answer and so need an
-    /// [`InterruptListener`](crate::InterruptListener). No fault is recorded, as there is no request yet: have the device's write come
-    /// to [`remap_interrupt`](Self::remap_interrupt) where this gives an error.
-    ///
-    /// # Errors
-    /// [`InterruptError`]: nothing would be delivered.
-    pub fn route_interrupt(
-        &self,
-        source_id: SourceId,
-        address: u64,
-        data: u32,
-    ) -> Result<RemappedInterrupt, InterruptError> {
-        let request = (address, data);
-        self.shared.remap_interrupt(source_id, request, OnFault::Told, |interrupt| *interrupt)
     }
 
     fn restore_registers(&self, state: &UnitState) -> Result<RootTable, RestoreError> {
