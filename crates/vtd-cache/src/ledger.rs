@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use vtd_spec::planted::is_planted;
 use vtd_spec::{Binding, Pasid, Slot, SourceId};
 
-use crate::shadow::{Fill, Shadow};
+use crate::shadow::{Fill, Lost, Shadow};
 use crate::shadow_walk::Space;
 use crate::{
-    Call, Change, DeviceKey, Failure, FailureKind, Held, Outcome, PasidMap, SavedSlot, ShadowRange,
+    Call, Change, DeviceKey, Failure, FailureKind, Held, Outcome, PasidMap, SavedShadow, SavedSlot,
     SlotState,
 };
 
@@ -74,8 +74,10 @@ pub struct Ledger {
     pub(crate) shadows: usize,
     /// Slots whose shadow is to be compared with all of its table.
     pub(crate) unfilled: BTreeSet<(DeviceKey, Slot)>,
-    /// Grows whenever the host refuses a mapping.
-    pub(crate) refused_mappings: u64,
+    /// How many shadows there have been.
+    shadow_numbers: u64,
+    /// Something that a saved unit had mapped may not be mapped again yet.
+    pub(crate) has_lost: bool,
     /// Grows whenever a mapping goes.
     freed_mappings: u64,
 }
@@ -94,7 +96,7 @@ pub(crate) struct DeviceBindings {
     /// What the host maps for the slots that hold a second-stage table.
     pub(crate) shadows: BTreeMap<Slot, Shadow>,
     /// What was mapped when the unit was saved, for slots that are to be bound anew.
-    lost: BTreeMap<Slot, Vec<ShadowRange>>,
+    pub(crate) lost: BTreeMap<Slot, Lost>,
     /// The host unmaps only what it has mapped as a whole, so each leaf is mapped by itself.
     pub(crate) maps_whole_leaves: bool,
     mapped: usize,
@@ -124,7 +126,8 @@ impl Ledger {
             refused: None,
             shadows: 0,
             unfilled: BTreeSet::new(),
-            refused_mappings: 0,
+            shadow_numbers: 0,
+            has_lost: false,
             freed_mappings: 0,
         }
     }
@@ -341,9 +344,15 @@ impl Ledger {
                 Some(lost) if change.restores => Fill::Lost(lost),
                 _ => Fill::Wanted,
             };
-            self.enter_shadow(key, slot, Shadow::new(fill));
+            let shadow = self.new_shadow(fill);
+            self.enter_shadow(key, slot, shadow);
             self.unfilled.insert((key, slot));
         }
+    }
+
+    fn new_shadow(&mut self, fill: Fill) -> Shadow {
+        self.shadow_numbers += 1;
+        Shadow::new(fill, self.shadow_numbers)
     }
 
     fn enter_shadow(&mut self, key: DeviceKey, slot: Slot, shadow: Shadow) {
@@ -398,46 +407,68 @@ impl Ledger {
         }
     }
 
-    /// What the host maps for a slot, for a save, and whether that follows the table.
+    /// What the host maps for a slot, for a save.
     #[must_use]
-    pub fn save_shadow(&self, device: DeviceKey, slot: Slot) -> Option<(Vec<ShadowRange>, bool)> {
+    pub fn save_shadow(&self, device: DeviceKey, slot: Slot) -> Option<SavedShadow> {
         let Some(shadow) = self.shadow(device, slot) else {
             // The slot is not bound anew yet.
             let lost = self.devices.get(&device)?.lost.get(&slot)?;
-            return Some((lost.iter().rev().copied().collect(), false));
+            let complete = lost.complete;
+            return Some(SavedShadow { mapped: Vec::new(), lost: lost.in_order(), complete });
         };
-        let lost = match &shadow.fill {
-            Fill::Lost(lost) => lost.as_slice(),
-            Fill::Complete | Fill::Wanted | Fill::Refused => &[],
+        let (lost, complete) = match &shadow.fill {
+            Fill::Lost(lost) => (lost.in_order(), lost.complete),
+            fill => (Vec::new(), *fill == Fill::Complete),
         };
-        let mut ranges: Vec<_> = shadow.ranges().chain(lost).copied().collect();
-        ranges.sort_unstable_by_key(|range| range.first);
-        Some((ranges, shadow.fill == Fill::Complete))
+        Some(SavedShadow { mapped: shadow.ranges().copied().collect(), lost, complete })
     }
 
     /// Enters what the host still maps for a slot that [`adopt`](Self::adopt) has entered. Where it does not follow the table,
     /// the next reconciliation of the slot makes it.
-    pub fn adopt_shadow(
-        &mut self,
-        device: DeviceKey,
-        slot: Slot,
-        ranges: &[ShadowRange],
-        complete: bool,
-    ) {
-        let mut shadow = Shadow::new(if complete { Fill::Complete } else { Fill::Refused });
-        for range in ranges {
-            shadow.insert(*range);
+    pub fn adopt_shadow(&mut self, device: DeviceKey, slot: Slot, saved: SavedShadow) {
+        if self.slot(device, slot).is_none_or(|state| state.held.is_none()) {
+            return self.mourn_shadow(device, slot, saved);
+        }
+        let SavedShadow { mapped, lost, complete } = saved;
+        let lost = Lost::new(lost, complete);
+        let fill = if lost.ranges.is_empty() { lost.fill() } else { Fill::Lost(lost) };
+        let unfilled = matches!(fill, Fill::Lost(_));
+        let mut shadow = self.new_shadow(fill);
+        for range in mapped {
+            shadow.insert(range);
         }
         self.drop_shadow(device, slot);
         self.enter_shadow(device, slot, shadow);
+        if unfilled {
+            self.has_lost = true;
+            self.unfilled.insert((device, slot));
+        }
     }
 
     /// Enters what was mapped for a slot that [`mourn`](Self::mourn) has entered: it is mapped again once the slot is bound.
-    pub fn mourn_shadow(&mut self, device: DeviceKey, slot: Slot, mut ranges: Vec<ShadowRange>) {
-        // Mapped from the last to the first.
-        ranges.reverse();
+    pub fn mourn_shadow(&mut self, device: DeviceKey, slot: Slot, saved: SavedShadow) {
+        let SavedShadow { mapped, lost, complete } = saved;
+        let mut ranges = mapped;
+        ranges.extend(lost);
+        ranges.sort_unstable_by_key(|range| range.first);
         if let Some(device) = self.devices.get_mut(&device) {
-            device.lost.insert(slot, ranges);
+            device.lost.insert(slot, Lost::new(ranges, complete));
+            self.has_lost = true;
+        }
+    }
+
+    /// What is not mapped again yet is read from the tables instead: an invalidation may concern it.
+    pub(crate) fn give_up_lost(&mut self) {
+        if !core::mem::take(&mut self.has_lost) {
+            return;
+        }
+        for device in self.devices.values_mut() {
+            device.lost.clear();
+            for shadow in device.shadows.values_mut() {
+                if matches!(shadow.fill, Fill::Lost(_)) {
+                    shadow.fill = Fill::Wanted;
+                }
+            }
         }
     }
 

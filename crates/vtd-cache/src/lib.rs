@@ -32,7 +32,7 @@ pub use pasid_map::PasidMap;
 pub use reconciliation::{Next, Reconciliation};
 pub use saved::SavedSlot;
 pub use scope::{DeviceScope, Scope, SlotScope};
-pub use shadow::ShadowRange;
+pub use shadow::{SavedShadow, ShadowRange};
 pub use shadow_walk::{MappingCall, MappingChange, NextMapping, ShadowScope, ShadowWalk};
 pub use slot_state::{Failure, FailureKind, Held, SlotState};
 pub use stage_one_walk::{NextStageOne, StageOneScope, StageOneWalk};

@@ -66,8 +66,44 @@ pub(crate) enum Fill {
     Wanted,
     /// As `Wanted`, but a host refused a mapping, or a quota was used up: the next reconciliation of the slot tries again.
     Refused,
-    /// These are to be mapped, last first: what the host held when the unit was saved.
-    Lost(Vec<ShadowRange>),
+    /// This is to be mapped: what the host held when the unit was saved.
+    Lost(Lost),
+}
+
+/// What a saved unit had mapped and a fresh host does not map yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Last first.
+    pub(crate) ranges: Vec<ShadowRange>,
+    /// All of it together follows the table.
+    pub(crate) complete: bool,
+}
+
+impl Lost {
+    pub(crate) fn new(mut ranges: Vec<ShadowRange>, complete: bool) -> Self {
+        ranges.reverse();
+        Self { ranges, complete }
+    }
+
+    /// How the shadow stands to its table once all of this is mapped.
+    pub(crate) fn fill(&self) -> Fill {
+        if self.complete { Fill::Complete } else { Fill::Refused }
+    }
+
+    pub(crate) fn in_order(&self) -> Vec<ShadowRange> {
+        self.ranges.iter().rev().copied().collect()
+    }
+}
+
+/// A shadow as a save has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedShadow {
+    /// What the host maps, in order.
+    pub mapped: Vec<ShadowRange>,
+    /// What it mapped at an earlier save and does not map again yet, in order.
+    pub lost: Vec<ShadowRange>,
+    /// All of it together follows the table.
+    pub complete: bool,
 }
 
 /// What the host maps for one slot.
@@ -76,12 +112,16 @@ pub(crate) struct Shadow {
     /// By first page; they do not overlap.
     ranges: BTreeMap<u64, ShadowRange>,
     pub(crate) fill: Fill,
+    /// Tells it from the shadows that the slot had before.
+    pub(crate) number: u64,
+    /// How many mappings the host has refused.
+    pub(crate) refusals: u64,
 }
 
 impl Shadow {
     /// Nothing is mapped yet.
-    pub(crate) fn new(fill: Fill) -> Self {
-        Self { ranges: BTreeMap::new(), fill }
+    pub(crate) fn new(fill: Fill, number: u64) -> Self {
+        Self { ranges: BTreeMap::new(), fill, number, refusals: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -94,6 +134,9 @@ impl Shadow {
 
     /// The first range that has a page in [first, end).
     pub(crate) fn first_in(&self, first: u64, end: u64) -> Option<&ShadowRange> {
+        if first >= end {
+            return None;
+        }
         let before = self.ranges.range(..first).next_back().map(|(_, range)| range);
         before
             .filter(|range| range.end() > first)

@@ -10,10 +10,13 @@ use vtd_spec::{Binding, Capabilities, DomainId, Gpa, Slot};
 use vtd_walk::{LeafStep, SecondStageLeaf, SecondStageRange};
 
 use crate::shadow::{Fill, Shadow};
-use crate::{Change, DeviceKey, Ledger, Outcome, ShadowRange};
+use crate::{Change, DeviceKey, Ledger, Outcome, ShadowRange, SlotState};
 
 /// FEE0_0000 to FEEF_FFFF in pages: [first, end).
 const INTERRUPTS: (u64, u64) = (0xf_ee00, 0xf_ef00);
+
+/// As many entries as a walk has to read to get on, however small the budget: one for each level.
+const LEAST_BUDGET: u32 = 5;
 
 /// Which shadows are compared with their tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +49,10 @@ struct Window {
     full: bool,
     /// Nothing more is mapped: the host refused, or a quota is used up.
     refused: bool,
-    /// How many mappings the host had refused when this began.
-    failures: u64,
+    /// The shadow that this is about.
+    number: u64,
+    /// How many of its mappings the host had refused when this began.
+    refusals: u64,
 }
 
 /// A call that brings a shadow closer to its table, then given to [`Ledger::settle_mapping`].
@@ -104,10 +109,10 @@ impl ShadowWalk {
 }
 
 impl Ledger {
-    /// Whether any slot has a shadow.
+    /// Whether any slot has a shadow, or is to have one again.
     #[must_use]
     pub fn has_shadows(&self) -> bool {
-        self.shadows != 0
+        self.shadows != 0 || self.has_lost
     }
 
     /// Whether a shadow is to be filled.
@@ -123,8 +128,8 @@ impl Ledger {
 
     /// Finds the next call that brings a shadow closer to its table.
     ///
-    /// Each slot looked at and each table entry read takes one from the budget; any budget but 0 gets on. Tables are read again
-    /// where the walk goes on.
+    /// Each slot looked at and each table entry read takes one from the budget; any budget but 0 gets on, as the entries on the
+    /// way to one page are read whatever is left of it. Tables are read again where the walk goes on.
     pub fn next_mapping(
         &mut self,
         walk: &mut ShadowWalk,
@@ -132,6 +137,9 @@ impl Ledger {
         caps: &Capabilities,
         budget: &mut u32,
     ) -> NextMapping {
+        if walk.scope != ShadowScope::Unfilled && walk.place.is_none() {
+            self.give_up_lost();
+        }
         loop {
             if *budget == 0 {
                 return NextMapping::More;
@@ -155,8 +163,7 @@ impl Ledger {
                 Some(Found::Pause) => return NextMapping::More,
                 Some(Found::End) => {
                     walk.window = None;
-                    let refused = window.refused || self.refused_mappings != window.failures;
-                    self.close_window((device, slot), window.full, refused);
+                    self.close_window((device, slot), &window);
                 }
                 // The slot holds something else by now.
                 None => walk.window = None,
@@ -207,24 +214,27 @@ impl Ledger {
             next = shadow.first_in(next, next + 1).map_or(next, |range| range.first);
             end = shadow.first_in(end - 1, end).map_or(end, |range| range.end().max(end));
         }
-        Some(Window { next, end, full, refused: false, failures: self.refused_mappings })
+        let Shadow { number, refusals, .. } = *shadow;
+        Some(Window { next, end, full, refused: false, number, refusals })
     }
 
     /// Enters what came of a whole window.
-    fn close_window(&mut self, (device, slot): (DeviceKey, Slot), full: bool, refused: bool) {
-        if full {
+    fn close_window(&mut self, (device, slot): (DeviceKey, Slot), window: &Window) {
+        if window.full {
             self.unfilled.remove(&(device, slot));
         }
         if let Some(shadow) = self.shadow_mut(device, slot) {
-            if refused {
-                shadow.fill = Fill::Refused;
-            } else if full {
-                shadow.fill = Fill::Complete;
-            }
+            let fill = match &shadow.fill {
+                _ if window.refused => Fill::Refused,
+                Fill::Lost(lost) => lost.fill(),
+                _ if window.full => Fill::Complete,
+                _ => return,
+            };
+            shadow.fill = fill;
         }
     }
 
-    /// The next call for one shadow; `None` where the slot has none any more.
+    /// The next call for one shadow; `None` where the slot has another by now, or none.
     fn compare_shadow(
         &mut self,
         (device, slot): (DeviceKey, Slot),
@@ -232,10 +242,20 @@ impl Ledger {
         (memory, caps): (&dyn GuestMemory, &Capabilities),
         budget: &mut u32,
     ) -> Option<Found> {
-        window.refused |= self.refused_mappings != window.failures;
+        if self.slot(device, slot).is_some_and(SlotState::contradicts) {
+            // The host keeps what it should not, so that nothing can be said of what it maps until that is settled. Should it
+            // then be right again, it is compared as a whole.
+            self.unfilled.remove(&(device, slot));
+            self.shadow_mut(device, slot)?.fill = Fill::Refused;
+            return None;
+        }
         let shadow = self.shadow(device, slot)?;
+        if shadow.number != window.number {
+            return None;
+        }
+        window.refused |= shadow.refusals != window.refusals;
         if let Fill::Lost(lost) = &shadow.fill {
-            return Some(match lost.last() {
+            return Some(match lost.ranges.last() {
                 Some(range) if !window.refused => Found::Call(MappingCall::Map(*range)),
                 _ => Found::End,
             });
@@ -248,7 +268,10 @@ impl Ledger {
         let whole = self.devices.get(&device)?.maps_whole_leaves;
         let space = self.has_space_to_map(device);
         let mut merge = Merge { shadow, whole, window, open: None, space };
-        let found = merge.run(Leaves::new(memory, caps, &stage, merge.window), budget);
+        let least = (*budget).max(LEAST_BUDGET);
+        let mut left = least;
+        let found = merge.run(Leaves::new(memory, caps, stage, merge.window), &mut left);
+        *budget = budget.saturating_sub(least - left);
         let starved = merge.space == Space::Missed;
         if starved {
             self.refuse_mapping_for_space(device);
@@ -264,11 +287,11 @@ impl Ledger {
         match (call, outcome) {
             (MappingCall::Map(range), outcome) => {
                 if let Fill::Lost(lost) = &mut shadow.fill {
-                    lost.pop();
+                    lost.ranges.pop();
                 }
                 match outcome {
                     Outcome::Done => shadow.insert(range),
-                    Outcome::Failed { .. } => self.refused_mappings += 1,
+                    Outcome::Failed { .. } => shadow.refusals += 1,
                 }
             }
             (MappingCall::Unmap { first, pages }, Outcome::Done) => {
@@ -307,6 +330,21 @@ struct Merge<'a> {
 impl Merge<'_> {
     fn run(&mut self, mut leaves: Leaves<'_>, budget: &mut u32) -> Found {
         loop {
+            if self.window.refused && self.open.is_none() && leaves.pieces.is_empty() {
+                // Only what is mapped matters any more.
+                let reached = leaves.position().min(self.window.end);
+                if let Some(call) = self.clear_gap(reached) {
+                    return Found::Call(call);
+                }
+                self.window.next = self.window.next.max(reached);
+                let Some(range) = self.shadow.first_in(self.window.next, self.window.end) else {
+                    return Found::End;
+                };
+                if range.first > self.window.next {
+                    self.window.next = range.first;
+                    leaves.go_to(self.window);
+                }
+            }
             let piece = match leaves.next(budget) {
                 Step::Piece(piece) if self.whole => Some(piece),
                 Step::Piece(piece) => match piece.within(self.window.next, self.window.end) {
@@ -347,19 +385,32 @@ impl Merge<'_> {
     /// The table grants nothing from where the merge is up to `end`: what is mapped there goes.
     fn clear_gap(&mut self, end: u64) -> Option<MappingCall> {
         let next = self.window.next;
-        let range = self.shadow.first_in(next, end)?;
+        let shadow = self.shadow;
+        let range = shadow.first_in(next, end)?;
         let (first, mut last) = self.unmapped_of(range, next, end);
-        while let Some(more) = self.shadow.first_in(last, end).filter(|more| more.first == last) {
+        while let Some(more) = shadow.first_in(last, end).filter(|more| more.first == last) {
             last = self.unmapped_of(more, last, end).1;
         }
         Some(MappingCall::Unmap { first, pages: last - first })
     }
 
     /// The part of a mapped range in [first, end) as it is unmapped: [first, end).
-    fn unmapped_of(&self, range: &ShadowRange, first: u64, end: u64) -> (u64, u64) {
-        match self.whole {
-            true => (range.first, range.end()),
-            false => (range.first.max(first), range.end().min(end)),
+    fn unmapped_of(&mut self, range: &ShadowRange, first: u64, end: u64) -> (u64, u64) {
+        if self.whole {
+            return (range.first, range.end());
+        }
+        // A hole makes two ranges of one. Without space for the second it goes too.
+        if range.first < first && end < range.end() && self.space != Space::Left {
+            self.note_missing_space();
+            return (first, range.end());
+        }
+        (range.first.max(first), range.end().min(end))
+    }
+
+    fn note_missing_space(&mut self) {
+        if !self.window.refused {
+            self.space = Space::Missed;
+            self.window.refused = true;
         }
     }
 
@@ -411,8 +462,7 @@ impl Merge<'_> {
     /// Begins a range to be mapped, if more may be.
     fn open(&mut self, piece: ShadowRange) {
         if self.space != Space::Left {
-            self.space = Space::Missed;
-            self.window.refused = true;
+            self.note_missing_space();
         }
         if self.window.refused {
             self.window.next = self.window.next.max(piece.end());
@@ -424,6 +474,9 @@ impl Merge<'_> {
 
 /// The pieces that a table grants: its leaves without what belongs to interrupts.
 struct Leaves<'m> {
+    memory: &'m dyn GuestMemory,
+    caps: &'m Capabilities,
+    stage: SecondStage,
     walk: SecondStageRange<'m>,
     /// The pieces of a leaf that has some, in order, last first.
     pieces: SmallVec<[ShadowRange; 4]>,
@@ -439,11 +492,17 @@ impl<'m> Leaves<'m> {
     fn new(
         memory: &'m dyn GuestMemory,
         caps: &'m Capabilities,
-        stage: &SecondStage,
+        stage: SecondStage,
         window: &Window,
     ) -> Self {
-        let walk = SecondStageRange::new(memory, caps, stage, window.next, window.end);
-        Self { walk, pieces: SmallVec::new() }
+        let walk = SecondStageRange::new(memory, caps, &stage, window.next, window.end);
+        Self { memory, caps, stage, walk, pieces: SmallVec::new() }
+    }
+
+    /// Goes on from where the window begins by now.
+    fn go_to(&mut self, window: &Window) {
+        let Self { memory, caps, stage, .. } = *self;
+        *self = Self::new(memory, caps, stage, window);
     }
 
     fn position(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! The state of a unit, to be saved and restored. Everything is kept in raw integers: the format outlives our types.
 
 use serde::{Deserialize, Serialize};
-use vtd_cache::{Failure, FailureKind, Held, SavedSlot, ShadowRange};
+use vtd_cache::{Failure, FailureKind, Held, SavedShadow, SavedSlot, ShadowRange};
 use vtd_spec::table::{SecondStage, SecondStageLevels};
 use vtd_spec::{Binding, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot};
 
@@ -74,10 +74,13 @@ pub(crate) struct SlotRecord {
 /// What the host maps for a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct ShadowRecord {
-    /// It follows the guest's table.
+    /// It follows the guest's table, once what is lost is mapped again.
     complete: bool,
     /// First input page, pages, guest address, and what is granted: bit 0 reads, bit 1 writes.
     ranges: Vec<[u64; 4]>,
+    /// The same of what was mapped at an earlier save and is not mapped again yet.
+    #[serde(default)]
+    lost: Vec<[u64; 4]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,47 +137,63 @@ impl From<&SavedSlot> for SlotRecord {
 }
 
 impl SlotRecord {
-    pub(crate) fn with_shadow(self, shadow: Option<(Vec<ShadowRange>, bool)>) -> Self {
+    pub(crate) fn with_shadow(self, shadow: Option<SavedShadow>) -> Self {
         let record = |range: &ShadowRange| {
             let granted = u64::from(range.read) | u64::from(range.write) << 1;
             [range.first, range.pages, range.address.0, granted]
         };
-        let shadow = shadow.map(|(ranges, complete)| ShadowRecord {
+        let shadow = shadow.map(|SavedShadow { mapped, lost, complete }| ShadowRecord {
             complete,
-            ranges: ranges.iter().map(record).collect(),
+            ranges: mapped.iter().map(record).collect(),
+            lost: lost.iter().map(record).collect(),
         });
         Self { shadow, ..self }
     }
 
-    /// What is mapped for the slot, and whether it follows the guest's table.
-    pub(crate) fn shadow(&self) -> Result<Option<(Vec<ShadowRange>, bool)>, RestoreError> {
+    /// What is mapped for the slot.
+    pub(crate) fn shadow(&self) -> Result<Option<SavedShadow>, RestoreError> {
         let Some(shadow) = &self.shadow else { return Ok(None) };
         let attempted = self.failure.and_then(|failure| failure.attempted);
         if !self.held.or(attempted).is_some_and(|held| held.second_stage) {
             let why = "mappings of a slot that holds no second-stage table";
             return Err(RestoreError::Field { field: "shadow", why });
         }
-        let mut ranges = Vec::new();
-        let mut reached = 0;
-        for &[first, pages, address, granted] in &shadow.ranges {
-            let end = first.checked_add(pages).filter(|end| *end <= 1 << 45);
-            let memory_end = pages.checked_mul(0x1000).and_then(|bytes| address.checked_add(bytes));
-            let fits = memory_end.is_some_and(|end| end <= 1 << 52) && address & 0xfff == 0;
-            let Some(end) = end.filter(|_| fits && pages != 0 && first >= reached) else {
-                let why =
-                    "a range that is empty, out of order, unaligned or beyond the address space";
-                return Err(RestoreError::Field { field: "ranges", why });
-            };
-            if !(1..=3).contains(&granted) {
-                let why = "neither reads nor writes";
-                return Err(RestoreError::Field { field: "ranges", why });
-            }
-            reached = end;
-            let (read, write) = (granted & 1 == 1, granted >> 1 & 1 == 1);
-            ranges.push(ShadowRange { first, pages, address: Gpa(address), read, write });
+        let (mapped, lost) = (ranges(&shadow.ranges)?, ranges(&shadow.lost)?);
+        let mut all: Vec<_> = mapped.iter().chain(&lost).collect();
+        all.sort_unstable_by_key(|range| range.first);
+        let overlap = all.windows(2).any(|pair| match pair {
+            [first, second] => first.end() > second.first,
+            _ => false,
+        });
+        if overlap {
+            let why = "pages that are both mapped and lost";
+            return Err(RestoreError::Field { field: "lost", why });
         }
-        Ok(Some((ranges, shadow.complete)))
+        Ok(Some(SavedShadow { mapped, lost, complete: shadow.complete }))
     }
+}
+
+/// Ranges as they were saved: in order, without overlap.
+fn ranges(records: &[[u64; 4]]) -> Result<Vec<ShadowRange>, RestoreError> {
+    let mut ranges = Vec::new();
+    let mut reached = 0;
+    for &[first, pages, address, granted] in records {
+        let end = first.checked_add(pages).filter(|end| *end <= 1 << 45);
+        let memory_end = pages.checked_mul(0x1000).and_then(|bytes| address.checked_add(bytes));
+        let fits = memory_end.is_some_and(|end| end <= 1 << 52) && address & 0xfff == 0;
+        let Some(end) = end.filter(|_| fits && pages != 0 && first >= reached) else {
+            let why = "a range that is empty, out of order, unaligned or beyond the address space";
+            return Err(RestoreError::Field { field: "ranges", why });
+        };
+        if !(1..=3).contains(&granted) {
+            let why = "neither reads nor writes";
+            return Err(RestoreError::Field { field: "ranges", why });
+        }
+        reached = end;
+        let (read, write) = (granted & 1 == 1, granted >> 1 & 1 == 1);
+        ranges.push(ShadowRange { first, pages, address: Gpa(address), read, write });
+    }
+    Ok(ranges)
 }
 
 impl TryFrom<&SlotRecord> for SavedSlot {

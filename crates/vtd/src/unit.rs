@@ -612,14 +612,14 @@ fn restore_slot(
     match onto {
         RestoreOnto::SameHost => {
             ledger.adopt(device, &slot);
-            if let Some((ranges, complete)) = shadow {
-                ledger.adopt_shadow(device, slot.slot, &ranges, complete);
+            if let Some(shadow) = shadow {
+                ledger.adopt_shadow(device, slot.slot, shadow);
             }
         }
         RestoreOnto::FreshHost => {
             ledger.mourn(device, &slot);
-            if let Some((ranges, _)) = shadow {
-                ledger.mourn_shadow(device, slot.slot, ranges);
+            if let Some(shadow) = shadow {
+                ledger.mourn_shadow(device, slot.slot, shadow);
             }
         }
     }

@@ -23,6 +23,12 @@ mod reconciliation;
 #[cfg(test)]
 mod saved;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
+mod shadow_host;
+#[cfg(test)]
+mod shadow_random;
+#[cfg(test)]
 mod stage_one;
 #[cfg(test)]
 mod torn_entry;

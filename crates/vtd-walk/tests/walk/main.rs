@@ -21,4 +21,6 @@ mod requests;
 #[cfg(test)]
 mod second_stage;
 #[cfg(test)]
+mod second_stage_range;
+#[cfg(test)]
 mod translate;

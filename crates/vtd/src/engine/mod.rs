@@ -256,7 +256,7 @@ impl Engine {
             };
             // A task that would call the host in a step that does not is left as it was.
             let before = (calls == HostCalls::LeftToStep).then(|| task.clone());
-            let worked = self.work(shared, &mut task.work, budget);
+            let worked = self.work(shared, &mut task, budget);
             match (worked, before) {
                 (Worked::Done, _) => self.finish(shared, task.purpose),
                 (Worked::More, _) => self.tasks.push(task),
@@ -308,18 +308,20 @@ impl Engine {
     }
 
     /// Works at a task until it is done, needs the host or has used up the budget.
-    fn work(&mut self, shared: &Shared, work: &mut Work, budget: &mut u32) -> Worked {
+    fn work(&mut self, shared: &Shared, task: &mut Task, budget: &mut u32) -> Worked {
+        let Task { purpose, work } = task;
         match work {
             Work::Reconcile(cursor, source) => {
                 match self.next_change(shared, cursor, *source, budget) {
                     Next::Change(change) => Worked::Call(HostRequest::Change(change)),
                     Next::More => Worked::More,
-                    // What has been bound with nothing mapped is filled before the task counts as done.
-                    Next::Done if self.ledger.has_unfilled() => {
-                        *work = Work::Shadow(ShadowWalk::new(ShadowScope::Unfilled), None);
-                        Worked::More
-                    }
-                    Next::Done => Worked::Done,
+                    Next::Done => match self.fill_scope(*purpose, *source) {
+                        Some(scope) => {
+                            *work = Work::Shadow(ShadowWalk::new(scope), None);
+                            Worked::More
+                        }
+                        None => Worked::Done,
+                    },
                 }
             }
             Work::Shadow(walk, then) => match self.next_mapping(shared, walk, budget) {
@@ -349,6 +351,19 @@ impl Engine {
                 *told = true;
                 Worked::Tell(*entries)
             }
+        }
+    }
+
+    /// The shadows that are compared with their tables before a reconciliation counts as done.
+    fn fill_scope(&self, purpose: Purpose, source: Source) -> Option<ShadowScope> {
+        match (purpose, source) {
+            // What has been bound by others is not this one's to fill, and a release must not wait for a guest's tables.
+            (_, Source::Nothing) => None,
+            // A new root table invalidates every translation, those of bindings that stay among them.
+            (Purpose::Root, _) if self.ledger.has_shadows() => Some(ShadowScope::All),
+            // What has been bound with nothing mapped is filled.
+            _ if self.ledger.has_unfilled() => Some(ShadowScope::Unfilled),
+            _ => None,
         }
     }
 
@@ -426,13 +441,14 @@ impl Engine {
 
     /// Takes up what the VMM has asked for, and devices for whose bindings there is space now.
     fn take_device_job(&mut self, shared: &Shared) {
-        let busy = |purpose: Purpose| {
+        let busy = |task: &Task| {
             matches!(
-                purpose,
+                task.purpose,
                 Purpose::Device(_) | Purpose::Release(_) | Purpose::Reset | Purpose::Restore
             )
         };
-        if self.tasks.iter().any(|task| busy(task.purpose)) {
+        if self.tasks.iter().any(busy) {
+            self.overtake_fills(shared);
             return;
         }
         if self.device_jobs.is_empty()
@@ -444,11 +460,30 @@ impl Engine {
             Some(DeviceJob::Reconcile(device)) => {
                 self.begin(Purpose::Device(device), Scope::device(device.key()), Source::Guest);
             }
-            Some(DeviceJob::Release(device)) => {
-                shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
-                self.begin(Purpose::Release(device), Scope::device(device.key()), Source::Nothing);
-            }
+            Some(DeviceJob::Release(device)) => self.begin_release(shared, device),
             None => {}
+        }
+    }
+
+    fn begin_release(&mut self, shared: &Shared, device: DeviceId) {
+        shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
+        self.begin(Purpose::Release(device), Scope::device(device.key()), Source::Nothing);
+    }
+
+    /// How long a shadow takes to fill is up to the guest, so a release does not wait for it. Everything is bound by then.
+    fn overtake_fills(&mut self, shared: &Shared) {
+        let busy = |task: &Task| !matches!(task.work, Work::Shadow(..));
+        if self.tasks.iter().any(busy) {
+            return;
+        }
+        let release = |job: &DeviceJob| match job {
+            DeviceJob::Release(device) => Some(*device),
+            DeviceJob::Reconcile(_) => None,
+        };
+        let next = self.device_jobs.iter().zip(0..).find_map(|(job, at)| Some((at, release(job)?)));
+        if let Some((at, device)) = next {
+            self.device_jobs.remove(at);
+            self.begin_release(shared, device);
         }
     }
 
