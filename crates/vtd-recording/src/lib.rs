@@ -5,4 +5,5 @@ pub mod format;
 mod observed;
 pub mod recorder;
 pub mod replay;
+mod requests;
 mod watched_memory;

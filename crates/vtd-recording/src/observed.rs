@@ -1,13 +1,15 @@
 //! What a unit tells an observer, as lines of a recording.
 
-use vtd::HostCallView;
 use vtd::host::{StageOneInvalidation, StageOneRange};
+use vtd::spec::descriptor::PageGroupResponse;
 use vtd::spec::{AddressType, FaultRecord, Iova, RequestKind};
+use vtd::{DeviceTlbInvalidation, DeviceTlbPasids, Granted, HostCallView};
 
 use crate::format::{
     Direction, Event, FaultedRequest, FormatVersion, HostCall, HostCallKind, HostMode, PageRange,
-    RequestAccess,
+    PasidScope, RequestAccess,
 };
+use crate::requests;
 
 /// The line of a fault, as this version of the format has it.
 pub(crate) fn fault(version: FormatVersion, record: &FaultRecord) -> Event {
@@ -69,6 +71,19 @@ pub(crate) fn host_call(call: &HostCallView<'_>) -> (Vec<HostCall>, bool) {
         HostCallView::Invalidate { source_id, slot, batch, done } => {
             (source_id, slot, batch.iter().map(invalidation).collect(), done)
         }
+        HostCallView::Map { source_id, slot, range, done } => {
+            let granted = Granted { read: range.read, write: range.write, execute: false };
+            let kind = requests::permissions(granted).map(|permissions| HostCallKind::Map {
+                iova: range.iova(),
+                gpa: range.address,
+                pages: range.pages,
+                permissions,
+            });
+            (source_id, slot, kind.into_iter().collect(), done)
+        }
+        HostCallView::Unmap { source_id, slot, first, pages, done } => {
+            (source_id, slot, vec![HostCallKind::Unmap { iova: first, pages }], done)
+        }
         // A call of a later version of the unit, which this version of the format has no line for.
         _ => return (Vec::new(), true),
     };
@@ -80,4 +95,27 @@ fn invalidation(invalidation: &StageOneInvalidation) -> HostCallKind {
         StageOneRange::Everything => PageRange::Everything,
         StageOneRange::Pages { first, count } => PageRange::Pages { address: first, pages: count },
     })
+}
+
+/// The line of a device-TLB invalidation.
+pub(crate) fn device_tlb(invalidation: &DeviceTlbInvalidation) -> Event {
+    let DeviceTlbInvalidation { source_id, pasids, pages, .. } = *invalidation;
+    Event::DeviceTlb {
+        source_id,
+        pasids: match pasids {
+            DeviceTlbPasids::WithoutPasid => PasidScope::WithoutPasid,
+            DeviceTlbPasids::One(pasid) => PasidScope::Pasid(pasid),
+            DeviceTlbPasids::All => PasidScope::EveryPasid,
+        },
+        range: match pages.is_everything() {
+            true => PageRange::Everything,
+            false => PageRange::Pages { address: pages.address(), pages: pages.pages() },
+        },
+    }
+}
+
+/// The line of a page group response.
+pub(crate) fn page_response(response: &PageGroupResponse) -> Event {
+    let PageGroupResponse { source_id, pasid, code, group_index, .. } = *response;
+    Event::PageResponse { source_id, pasid, group: group_index & 0x1ff, code }
 }

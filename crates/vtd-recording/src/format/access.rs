@@ -94,6 +94,12 @@ impl Permissions {
         }
     }
 
+    /// Whether a request is served: a read of zero length by any permission.
+    #[must_use]
+    pub const fn serve(self, access: RequestAccess) -> bool {
+        access.zero_length || self.grant(access.direction)
+    }
+
     const fn from_flags(read: bool, write: bool) -> Option<Self> {
         match (read, write) {
             (true, true) => Some(Self::ReadWrite),

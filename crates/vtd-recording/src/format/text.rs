@@ -50,10 +50,6 @@ impl fmt::Display for Event {
                 write!(f, " {source_id} {} {access} {iova:x} {answer}", slot(*pasid))
             }
             Self::Translated { source_id, pasid, access, address, answer } => {
-                let answer = match answer {
-                    TranslatedAnswer::Done => "ok",
-                    TranslatedAnswer::Fault => "fault",
-                };
                 write!(f, " {source_id} {} {access} {address:x} {answer}", slot(*pasid))
             }
             Self::Endpoint { source_id, later } => {
@@ -96,6 +92,15 @@ impl fmt::Display for TranslationAnswer {
             Self::Nothing => f.write_str("none"),
             Self::Fault => f.write_str("fault"),
         }
+    }
+}
+
+impl fmt::Display for TranslatedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Done => "ok",
+            Self::Fault => "fault",
+        })
     }
 }
 

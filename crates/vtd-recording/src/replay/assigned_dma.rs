@@ -1,6 +1,6 @@
 //! DMA of a device that is host-backed in a replay: answered from what the model host holds.
 
-use vtd::host::ModelHost;
+use vtd::host::{HostDevice, ModelHost};
 use vtd::memory::GuestMemory;
 use vtd::spec::{Binding, Capabilities, FaultReason, Gpa, Iova, Pasid, Slot, SourceId};
 use vtd::{Access, Granted, RootTable};
@@ -9,11 +9,9 @@ use vtd_walk::{
     translate_legacy, walk_first_stage,
 };
 
-use super::host_state::host_device;
-
 /// What hardware that holds these bindings answers: the address and what is granted, or a reason.
 pub(super) fn answer(
-    host: &ModelHost,
+    (host, device): (&ModelHost, HostDevice),
     memory: &dyn GuestMemory,
     caps: &Capabilities,
     root: Option<RootTable>,
@@ -21,7 +19,7 @@ pub(super) fn answer(
     (iova, access): (Iova, Access),
 ) -> Result<(Gpa, Granted), FaultReason> {
     let slot = pasid.map_or(Slot::Rid, Slot::Pasid);
-    match host.binding(host_device(source_id), slot) {
+    match host.binding(device, slot) {
         Some(Binding::PassThrough) => Ok((Gpa(iova.0), Granted::ALL)),
         Some(Binding::FirstStage(stage)) => {
             let rules =
@@ -30,15 +28,12 @@ pub(super) fn answer(
                 .map(|translated| (translated.address, translated.granted))
         }
         Some(Binding::SecondStage(_)) => {
-            let found =
-                host.translate(host_device(source_id), slot, iova).filter(|(_, granted)| {
-                    if access.write { granted.writes() } else { granted.reads() }
-                });
-            match found {
-                Some((address, granted)) => {
-                    let (read, write) = (granted.reads(), granted.writes());
-                    Ok((address, Granted { read, write, execute: read }))
-                }
+            let granted = host.translate(device, slot, iova).map(|(address, granted)| {
+                let (read, write) = (granted.reads(), granted.writes());
+                (address, Granted { read, write, execute: read })
+            });
+            match granted.filter(|(_, granted)| granted.allows(access.under(caps))) {
+                Some(found) => Ok(found),
                 None => Err(unmapped(memory, caps, root, (source_id, pasid), (iova, access))),
             }
         }

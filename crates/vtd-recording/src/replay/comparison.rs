@@ -1,12 +1,12 @@
 //! Comparing what was recorded with what ours did.
 
-use vtd::Granted;
-use vtd::spec::{Gpa, Slot, SourceId};
+use vtd::spec::{Gpa, Iova, Slot, SourceId};
 
 use super::departure::{self, Departure};
 use super::machine::DmaOutcome;
 use super::report::Kind;
-use crate::format::{Direction, DmaAnswer, Event, FaultedRequest, HostCall, Permissions};
+use crate::format::{DmaAnswer, Event, FaultedRequest, HostCall, RequestAccess, TranslationAnswer};
+use crate::requests;
 
 /// What came of comparing one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ pub(super) fn compare_output(
 /// Compares the answer to a DMA.
 pub(super) fn dma_agrees(
     recorded: &DmaAnswer,
-    direction: Direction,
+    access: RequestAccess,
     iova: u64,
     ours: &DmaOutcome,
     strict: bool,
@@ -98,33 +98,45 @@ pub(super) fn dma_agrees(
     match (recorded, ours) {
         (DmaAnswer::Fault, DmaOutcome::Refused) => true,
         (DmaAnswer::Translated { permissions, .. }, DmaOutcome::Refused) => {
-            !permissions.grant(direction)
+            !permissions.serve(access)
         }
         (
             DmaAnswer::Translated { gpa, mask, permissions },
             DmaOutcome::Translated(address, granted),
         ) => {
-            permissions.grant(direction)
+            permissions.serve(access)
                 && Gpa(gpa.0 | iova & mask) == *address
-                && (!strict || permissions_of(*granted) == Some(*permissions))
+                && (!strict || requests::permissions(*granted) == Some(*permissions))
         }
         (DmaAnswer::Fault, DmaOutcome::Translated(..)) => false,
     }
 }
 
-fn permissions_of(granted: Granted) -> Option<Permissions> {
-    match (granted.read, granted.write) {
-        (true, true) => Some(Permissions::ReadWrite),
-        (true, false) => Some(Permissions::Read),
-        (false, true) => Some(Permissions::Write),
-        (false, false) => None,
+/// Compares the answer to a translation request. Outside strict files the size of the page is not compared, nor what the answer
+/// says beside what may be done there.
+pub(super) fn translation_agrees(
+    recorded: &TranslationAnswer,
+    iova: Iova,
+    ours: &TranslationAnswer,
+    strict: bool,
+) -> bool {
+    let place = |answer: &TranslationAnswer| match answer {
+        TranslationAnswer::Granted { gpa, mask, grant, untranslated_only, .. } => {
+            let what = (grant.permissions, grant.execute, *untranslated_only);
+            Some((gpa.0 | iova.0 & mask, what))
+        }
+        TranslationAnswer::Nothing | TranslationAnswer::Fault => None,
+    };
+    match (place(recorded), place(ours)) {
+        (Some(recorded), Some(ours)) if !strict => recorded == ours,
+        _ => recorded == ours,
     }
 }
 
 /// What a DMA came to, as a recording would have it: of one page.
 pub(super) fn answer_of(outcome: &DmaOutcome) -> DmaAnswer {
     match outcome {
-        DmaOutcome::Translated(address, granted) => match permissions_of(*granted) {
+        DmaOutcome::Translated(address, granted) => match requests::permissions(*granted) {
             Some(permissions) => {
                 DmaAnswer::Translated { gpa: address.page(), mask: 0xfff, permissions }
             }

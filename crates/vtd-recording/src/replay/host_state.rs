@@ -49,12 +49,7 @@ struct Registers {
     root: u64,
     latched: u64,
     translation: bool,
-    assigned: BTreeSet<SourceId>,
-}
-
-/// The name of a device on the model host.
-pub(super) fn host_device(source_id: SourceId) -> HostDevice {
-    HostDevice(u64::from(source_id.0))
+    assigned: BTreeMap<SourceId, HostDevice>,
 }
 
 impl HostState {
@@ -66,8 +61,15 @@ impl HostState {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn assign(&self, source_id: SourceId) {
-        self.registers().assigned.insert(source_id);
+    pub(super) fn assign(&self, source_id: SourceId, device: HostDevice) {
+        self.registers().assigned.insert(source_id, device);
+    }
+
+    pub(super) fn renumber(&self, source_id: SourceId, new: SourceId) {
+        let mut registers = self.registers();
+        if let Some(device) = registers.assigned.remove(&source_id) {
+            registers.assigned.insert(new, device);
+        }
     }
 
     pub(super) fn release(&self, source_id: SourceId) {
@@ -111,10 +113,16 @@ impl HostState {
             return Vec::new();
         }
         let mut results = Vec::new();
-        for source_id in &registers.assigned {
+        for (source_id, device) in &registers.assigned {
             for scope in invalidated {
-                let device = (*source_id, registers.latched);
-                self.check_device(memory, device, scope, history, &mut results);
+                let device = (*source_id, *device);
+                self.check_device(
+                    memory,
+                    device,
+                    registers.latched,
+                    (scope, history),
+                    &mut results,
+                );
             }
         }
         results
@@ -123,13 +131,13 @@ impl HostState {
     fn check_device(
         &self,
         memory: &SparseMemory,
-        (source_id, root): (SourceId, u64),
-        scope: &Invalidated,
-        history: &mut CallHistory,
+        (source_id, device): (SourceId, HostDevice),
+        root: u64,
+        (scope, history): (&Invalidated, &mut CallHistory),
         results: &mut Vec<Compared>,
     ) {
-        if let Invalidated::Device(device, mask) = scope
-            && !mask.matches(*device, source_id)
+        if let Invalidated::Device(named, mask) = scope
+            && !mask.matches(*named, source_id)
         {
             return;
         }
@@ -138,7 +146,7 @@ impl HostState {
             _ => 0..Pasid::END,
         };
         let wanted = self.tables.entries(memory, root, source_id, &pasids);
-        let (held, full) = self.held(source_id);
+        let (held, full) = self.held(device);
         let slots: BTreeSet<Slot> = wanted.entries.keys().chain(held.keys()).copied().collect();
         for slot in slots {
             let entry = wanted.entries.get(&slot);
@@ -179,9 +187,8 @@ impl HostState {
     }
 
     /// What the host holds for a device, and whether its quota or the unit's is used up.
-    fn held(&self, source_id: SourceId) -> (BTreeMap<Slot, Binding>, bool) {
+    fn held(&self, device: HostDevice) -> (BTreeMap<Slot, Binding>, bool) {
         let all = self.host.bindings();
-        let device = host_device(source_id);
         let pasids = |of: Option<HostDevice>| {
             let counts = |(holder, slot, _): &&(HostDevice, Slot, Binding)| {
                 of.is_none_or(|of| of == *holder) && *slot != Slot::Rid

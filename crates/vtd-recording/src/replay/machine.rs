@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use vtd::host::{FailingHost, HostCapabilities, ModelHost};
+use vtd::host::{FailingHost, HostCapabilities, HostDevice, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::{Capabilities, CapabilityError, Gpa, Iova, Pasid, Slot, SourceId};
+use vtd::spec::{Capabilities, CapabilityError, Gpa, Iova, PageRequest, Pasid, Slot, SourceId};
 use vtd::{
-    Access, Attachment, Capacities, DeviceId, DmaHandle, Granted, HostFault, Quotas, RemappingUnit,
-    ResetKind, RestoreOnto, UnitConfig, UnitState,
+    Access, Attachment, Capacities, Completion, DeviceId, DmaError, DmaHandle, Granted, HostFault,
+    Quotas, RemappingUnit, ResetKind, RestoreOnto, TranslationRequest, UnitConfig, UnitState,
 };
 
+use super::device_tlb::DeviceTlb;
 use super::guest_tables::GuestTables;
-use super::host_state::{HostState, host_device};
+use super::host_state::HostState;
 use super::tap::Tap;
 use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
-use crate::format::Header;
+use crate::format::{FormatVersion, Header};
 use crate::watched_memory::WatchedMemory;
 
 /// What a DMA came to.
@@ -23,6 +25,23 @@ use crate::watched_memory::WatchedMemory;
 pub(super) enum DmaOutcome {
     Translated(Gpa, Granted),
     Refused,
+}
+
+/// A device that is attached.
+struct Device {
+    id: DeviceId,
+    attachment: Attachment,
+    /// That of an emulated device that an `endpoint` line names.
+    tlb: Option<Arc<DeviceTlb>>,
+}
+
+impl Device {
+    fn host_device(&self) -> Option<HostDevice> {
+        match self.attachment {
+            Attachment::Emulated => None,
+            Attachment::Assigned(device) => Some(device),
+        }
+    }
 }
 
 pub(super) struct Machine {
@@ -34,11 +53,11 @@ pub(super) struct Machine {
     failing: Arc<FailingHost<Arc<ModelHost>>>,
     /// The number of the last host call that is to fail; 0 where none was asked for.
     last_failing: u64,
-    devices: BTreeMap<SourceId, (DeviceId, Attachment)>,
+    devices: BTreeMap<SourceId, Device>,
     handles: BTreeMap<(SourceId, Option<Pasid>), DmaHandle>,
     /// Devices that are host-backed because the replay was asked for it.
     wished: BTreeSet<SourceId>,
-    /// The host of a device that the recording assigns shadows second-stage tables.
+    /// The host of a device that the recording assigns shadows second-stage tables: version 1 of the format has no lines for it.
     shadows: bool,
     /// Figures of the units before the last restore.
     earlier: CacheFigures,
@@ -57,10 +76,12 @@ impl Machine {
         let memory = Arc::new(SparseMemory::zero_filled());
         let host = Arc::new(ModelHost::new());
         let failing = Arc::new(FailingHost::new(Arc::clone(&host)));
+        let shadows = header.format_version >= FormatVersion::Two;
         let tables = GuestTables {
             cap: header.cap,
             ecap: header.ecap,
             host_address_width: caps.host_address_width(),
+            shadows,
         };
         let host_state = HostState::new(Arc::clone(&host), tables, Quotas::default());
         let version = header.format_version;
@@ -70,6 +91,8 @@ impl Machine {
         config.version = header.version;
         config.host = Some(Arc::clone(&failing) as _);
         config.observer = Some(Arc::clone(&tap) as _);
+        // Time passes only where a line says so.
+        config.device_tlb_patience = Duration::MAX;
         if options.without_caches {
             config.capacities = Capacities::NONE;
         }
@@ -84,7 +107,7 @@ impl Machine {
             devices: BTreeMap::new(),
             handles: BTreeMap::new(),
             wished: BTreeSet::new(),
-            shadows: false,
+            shadows,
             earlier: CacheFigures::default(),
         })
     }
@@ -93,6 +116,14 @@ impl Machine {
     fn run(&self) {
         let _waiting_or_idle = self.unit.run();
         while self.unit.take_effect().is_some() {}
+        let timed_out = std::mem::take(&mut self.tap.log().timed_out);
+        for id in timed_out {
+            self.device_tlbs().for_each(|tlb| tlb.give_up(id));
+        }
+    }
+
+    fn device_tlbs(&self) -> impl Iterator<Item = &Arc<DeviceTlb>> {
+        self.devices.values().filter_map(|device| device.tlb.as_ref())
     }
 
     pub(super) fn write(&self, offset: u64, size: u8, value: u64) {
@@ -113,6 +144,7 @@ impl Machine {
         self.tap.host_state.reset();
         self.tap.forget_domains();
         self.unit.reset(ResetKind::PowerOn);
+        self.device_tlbs().for_each(|tlb| tlb.give_up_all());
         self.run();
     }
 
@@ -124,7 +156,7 @@ impl Machine {
     }
 
     pub(super) fn is_assigned(&self, source_id: SourceId) -> bool {
-        matches!(self.devices.get(&source_id), Some((_, Attachment::Assigned(_))))
+        self.devices.get(&source_id).is_some_and(|device| device.host_device().is_some())
     }
 
     pub(super) fn is_attached(&self, source_id: SourceId) -> bool {
@@ -151,7 +183,6 @@ impl Machine {
         }
         self.detach(source_id);
         self.wished.remove(&source_id);
-        // Version 1 of the format has no lines for what a shadow takes.
         let mut capabilities = HostCapabilities::everything();
         capabilities.shadowing = self.shadows;
         self.make_host_backed(source_id, capabilities)
@@ -162,33 +193,44 @@ impl Machine {
         source_id: SourceId,
         capabilities: HostCapabilities,
     ) -> Result<(), String> {
-        let device = host_device(source_id);
+        let device = self.free_host_device(source_id);
         self.host.remove_device(device);
         self.host.add_device_with(device, capabilities);
-        self.tap.host_state.assign(source_id);
+        self.tap.host_state.assign(source_id, device);
         self.attach(source_id, Attachment::Assigned(device))
     }
 
+    /// A name on the model host for a device that is attached with this source-id. One that was renumbered keeps the name that
+    /// it was given, so the source-id alone may be taken.
+    fn free_host_device(&self, source_id: SourceId) -> HostDevice {
+        let taken: BTreeSet<_> = self.devices.values().filter_map(Device::host_device).collect();
+        let names =
+            (0..).map(|generation: u64| HostDevice(generation << 16 | u64::from(source_id.0)));
+        names.into_iter().find(|name| !taken.contains(name)).unwrap_or(HostDevice(u64::MAX))
+    }
+
     pub(super) fn release(&mut self, source_id: SourceId) -> Result<(), String> {
-        if !self.is_assigned(source_id) || self.wished.contains(&source_id) {
+        let device = self.devices.get(&source_id);
+        let has_tlb = device.is_some_and(|device| device.tlb.is_some());
+        if !has_tlb && (!self.is_assigned(source_id) || self.wished.contains(&source_id)) {
             return Err("it is not assigned".into());
         }
-        self.tap.host_state.release(source_id);
         self.detach(source_id);
         Ok(())
     }
 
     fn attach(&mut self, source_id: SourceId, attachment: Attachment) -> Result<(), String> {
-        let device = self.unit.attach(source_id, attachment).map_err(|error| error.to_string())?;
-        self.devices.insert(source_id, (device, attachment));
+        let id = self.unit.attach(source_id, attachment).map_err(|error| error.to_string())?;
+        self.devices.insert(source_id, Device { id, attachment, tlb: None });
         self.run();
         Ok(())
     }
 
     fn detach(&mut self, source_id: SourceId) {
-        if let Some((device, _)) = self.devices.remove(&source_id) {
+        if let Some(device) = self.devices.remove(&source_id) {
+            self.tap.host_state.release(source_id);
             // It is attached, so a release can be asked for.
-            let asked = self.unit.release(device);
+            let asked = self.unit.release(device.id);
             debug_assert!(asked.is_ok());
             self.handles.retain(|(owner, _), _| *owner != source_id);
             self.run();
@@ -204,7 +246,7 @@ impl Machine {
         let left = self.host.bindings();
         left.iter()
             .map(|(device, slot, binding)| {
-                let source_id = SourceId(u16::try_from(device.0).unwrap_or(u16::MAX));
+                let source_id = SourceId(u16::try_from(device.0 & 0xffff).unwrap_or(u16::MAX));
                 format!("{source_id} {slot} {binding}")
             })
             .collect()
@@ -217,42 +259,156 @@ impl Machine {
         access: Access,
         iova: Iova,
     ) -> Result<DmaOutcome, String> {
-        if !self.is_attached(source_id) {
-            self.attach(source_id, Attachment::Emulated)?;
-        }
-        let outcome = match self.devices.get(&source_id) {
-            Some((device, Attachment::Assigned(_))) => {
-                self.assigned_dma(*device, source_id, pasid, iova, access)
+        let (id, host_device) = self.appear(source_id)?;
+        let outcome = match host_device {
+            Some(host_device) => {
+                self.assigned_dma((id, host_device), source_id, pasid, iova, access)
             }
-            _ => self.emulated_dma(source_id, pasid, iova, access)?,
+            None => {
+                let handle = self.handle(source_id, pasid)?;
+                handle.with_guard(|guard| match guard.translate(iova, access) {
+                    Ok(found) => DmaOutcome::Translated(found.address(), found.granted()),
+                    Err(_) => DmaOutcome::Refused,
+                })
+            }
         };
         self.run();
         Ok(outcome)
     }
 
-    fn emulated_dma(
-        &mut self,
-        source_id: SourceId,
-        pasid: Option<Pasid>,
-        iova: Iova,
-        access: Access,
-    ) -> Result<DmaOutcome, String> {
+    /// A device that was not there before is an emulated one.
+    fn appear(&mut self, source_id: SourceId) -> Result<(DeviceId, Option<HostDevice>), String> {
+        if !self.is_attached(source_id) {
+            self.attach(source_id, Attachment::Emulated)?;
+        }
+        let device = self.devices.get(&source_id).ok_or("it is not attached")?;
+        Ok((device.id, device.host_device()))
+    }
+
+    /// A device whose requests come to the unit: one that is host-backed by wish alone is so no longer.
+    fn emulate(&mut self, source_id: SourceId) -> Result<DeviceId, String> {
+        if self.wished.contains(&source_id) {
+            self.detach(source_id);
+            // The recording knows of no host.
+            self.tap.log().forget_host_calls(source_id);
+            self.wished.remove(&source_id);
+        }
+        match self.appear(source_id)? {
+            (id, None) => Ok(id),
+            (_, Some(_)) => Err("it is assigned, so its device TLB is the host's".into()),
+        }
+    }
+
+    fn handle(&mut self, source_id: SourceId, pasid: Option<Pasid>) -> Result<&DmaHandle, String> {
         let key = (source_id, pasid);
         if !self.handles.contains_key(&key) {
-            let (device, _) = self.devices.get(&source_id).ok_or("it is not attached")?;
-            let handle = self.unit.dma(*device, pasid).map_err(|error| error.to_string())?;
+            let device = self.devices.get(&source_id).ok_or("it is not attached")?;
+            let handle = self.unit.dma(device.id, pasid).map_err(|error| error.to_string())?;
             self.handles.insert(key, handle);
         }
-        let handle = self.handles.get(&key).ok_or("it has no handle")?;
-        Ok(handle.with_guard(|guard| match guard.translate(iova, access) {
-            Ok(found) => DmaOutcome::Translated(found.address(), found.granted()),
-            Err(_) => DmaOutcome::Refused,
-        }))
+        self.handles.get(&key).ok_or_else(|| "it has no handle".into())
+    }
+
+    pub(super) fn translation_request(
+        &mut self,
+        (source_id, pasid): (SourceId, Option<Pasid>),
+        iova: Iova,
+        request: TranslationRequest,
+    ) -> Result<Result<Completion, DmaError>, String> {
+        self.emulate(source_id)?;
+        let handle = self.handle(source_id, pasid)?;
+        let answer = handle.with_guard(|guard| guard.translation_request(iova, request));
+        self.run();
+        Ok(answer)
+    }
+
+    pub(super) fn translated_request(
+        &mut self,
+        (source_id, pasid): (SourceId, Option<Pasid>),
+        address: Gpa,
+        access: Access,
+    ) -> Result<Result<Gpa, DmaError>, String> {
+        self.emulate(source_id)?;
+        let handle = self.handle(source_id, pasid)?;
+        let answer = handle.with_guard(|guard| guard.translated(address, access));
+        self.run();
+        Ok(answer)
+    }
+
+    /// From here on the device has a device TLB. One that it had before is told again what it has not answered.
+    pub(super) fn give_device_tlb(
+        &mut self,
+        source_id: SourceId,
+        later: bool,
+    ) -> Result<(), String> {
+        let id = self.emulate(source_id)?;
+        let device = self.devices.get_mut(&source_id).ok_or("it is not attached")?;
+        let tlb = device.tlb.get_or_insert_default();
+        tlb.answer_later(later);
+        let tlb = Arc::clone(tlb);
+        self.unit.set_endpoint(id, tlb).map_err(|error| error.to_string())?;
+        self.run();
+        Ok(())
+    }
+
+    fn device_tlb(&self, source_id: SourceId) -> Result<(DeviceId, &DeviceTlb), String> {
+        let device = self.devices.get(&source_id);
+        let found = device.and_then(|device| Some((device.id, device.tlb.as_deref()?)));
+        found.ok_or_else(|| "no `endpoint` line names it".into())
+    }
+
+    pub(super) fn device_tlb_done(&mut self, source_id: SourceId) -> Result<(), String> {
+        let (id, tlb) = self.device_tlb(source_id)?;
+        let answered = self.unit.device_tlb_invalidated(id, tlb.take_oldest());
+        answered.map_err(|error| error.to_string())?;
+        self.run();
+        Ok(())
+    }
+
+    pub(super) fn device_tlb_time_is_up(&mut self, source_id: SourceId) -> Result<(), String> {
+        let (id, _) = self.device_tlb(source_id)?;
+        self.unit.expire_device_tlb(id).map_err(|error| error.to_string())?;
+        self.run();
+        Ok(())
+    }
+
+    /// What becomes of the request is told by outputs.
+    pub(super) fn page_request(&mut self, request: PageRequest) -> Result<(), String> {
+        let (id, _) = self.appear(request.source_id)?;
+        let _queued_or_refused = self.unit.page_request(id, request);
+        self.run();
+        Ok(())
+    }
+
+    pub(super) fn renumber(&mut self, source_id: SourceId, new: SourceId) -> Result<(), String> {
+        let (id, _) = self.appear(source_id)?;
+        if source_id == new {
+            return Ok(());
+        }
+        // An emulated device without a device TLB leaves without a line.
+        let in_the_way = self.devices.get(&new);
+        if in_the_way.is_some_and(|device| device.host_device().is_none() && device.tlb.is_none()) {
+            self.detach(new);
+        }
+        self.unit.renumber(id, new).map_err(|error| error.to_string())?;
+        if let Some(device) = self.devices.remove(&source_id) {
+            self.devices.insert(new, device);
+        }
+        if self.wished.remove(&source_id) {
+            self.wished.insert(new);
+        }
+        let handles = std::mem::take(&mut self.handles).into_iter();
+        let renumbered = |owner| if owner == source_id { new } else { owner };
+        self.handles =
+            handles.map(|((owner, pasid), handle)| ((renumbered(owner), pasid), handle)).collect();
+        self.tap.renumber(source_id, new);
+        self.run();
+        Ok(())
     }
 
     fn assigned_dma(
         &self,
-        device: DeviceId,
+        (device, host_device): (DeviceId, HostDevice),
         source_id: SourceId,
         pasid: Option<Pasid>,
         iova: Iova,
@@ -261,8 +417,8 @@ impl Machine {
         let memory = WatchedMemory { memory: &*self.memory, watch: &*self.tap };
         let caps = &self.config.capabilities;
         let root = self.unit.root_table();
-        let request = (iova, access);
-        match assigned_dma::answer(&self.host, &memory, caps, root, (source_id, pasid), request) {
+        let (holder, request) = ((&*self.host, host_device), (iova, access));
+        match assigned_dma::answer(holder, &memory, caps, root, (source_id, pasid), request) {
             Ok((address, granted)) => DmaOutcome::Translated(address, granted),
             Err(reason) => {
                 let slot = pasid.map_or(Slot::Rid, Slot::Pasid);
@@ -287,6 +443,12 @@ impl Machine {
         self.earlier = self.cache_figures();
         self.unit = unit;
         self.handles.clear();
+        for device in self.devices.values() {
+            if let Some(tlb) = &device.tlb {
+                let named = self.unit.set_endpoint(device.id, Arc::clone(tlb) as _);
+                named.map_err(|error| error.to_string())?;
+            }
+        }
         self.run();
         Ok(())
     }

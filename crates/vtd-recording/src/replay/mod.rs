@@ -3,6 +3,7 @@
 mod assigned_dma;
 mod comparison;
 mod departure;
+mod device_tlb;
 mod error;
 mod guest_tables;
 mod host_state;

@@ -4,13 +4,13 @@ use std::io::BufRead;
 
 use super::comparison::{
     RecordRead, Verdict, answer_of, compare_output, dma_agrees, in_slot_order, kind_of,
-    show_outcome,
+    show_outcome, translation_agrees,
 };
 use super::machine::{FaultState, Machine};
 use super::report::{Difference, Kind, Report};
 use super::{Assign, Departure, Options, ReplayError, UnknownPages};
-use crate::format::{Direction, DmaAnswer, Event, Header, HostCall, Reader, RequestAccess};
-use vtd::Access;
+use crate::format::{DmaAnswer, Event, Header, HostCall, Reader, RequestAccess};
+use crate::requests;
 use vtd::spec::{Iova, Pasid, SourceId};
 
 /// One line and what the unit did with it, for people.
@@ -89,7 +89,7 @@ impl Dma {
     /// The recorded unit refused the access by permission.
     fn is_refused_by_permission(&self) -> bool {
         matches!(&self.answer, DmaAnswer::Translated { permissions, .. }
-            if !permissions.grant(self.access.direction))
+            if !permissions.serve(self.access))
     }
 }
 
@@ -119,6 +119,13 @@ impl Replay<'_, '_> {
                 self.show(line, text, Some(answer));
                 self.after_input(line)
             }
+            request @ (Event::Translate { .. } | Event::Translated { .. }) => {
+                self.begin_input(line)?;
+                let text = self.shown(|| request.to_string());
+                let answer = self.request(line, request)?;
+                self.show(line, text, Some(answer));
+                self.after_input(line)
+            }
             input => {
                 self.begin_input(line)?;
                 self.settle(line, None);
@@ -141,9 +148,11 @@ impl Replay<'_, '_> {
         Err(ReplayError::Input { line, why })
     }
 
-    /// An input that is not a `dma`.
+    /// An input without an answer, or a read.
     fn input(&mut self, line: u64, event: Event) -> Result<Option<String>, ReplayError> {
         let refused = |source_id, why| ReplayError::Attach { line, source_id, why };
+        let kind = event.kind();
+        let unable = |why: String| ReplayError::Input { line, why: format!("{kind}: {why}") };
         match event {
             Event::Write { offset, size, value } => self.machine.write(offset, size, value),
             Event::Read { offset, size, value } => {
@@ -154,6 +163,26 @@ impl Replay<'_, '_> {
             }
             Event::Release { source_id } => {
                 self.machine.release(source_id).map_err(|why| refused(source_id, why))?;
+            }
+            Event::Endpoint { source_id, later } => {
+                let given = self.machine.give_device_tlb(source_id, later);
+                given.map_err(|why| refused(source_id, why))?;
+            }
+            Event::DeviceTlbDone { source_id } => {
+                self.machine.device_tlb_done(source_id).map_err(unable)?;
+            }
+            Event::DeviceTlbTimeout { source_id } => {
+                self.machine.device_tlb_time_is_up(source_id).map_err(unable)?;
+            }
+            Event::PageRequest { source_id, pasid, access, address, group, last } => {
+                self.appear(line, source_id)?;
+                let request =
+                    requests::page_request((source_id, pasid), access, address, group, last);
+                self.machine.page_request(request).map_err(|why| refused(source_id, why))?;
+            }
+            Event::Renumber { source_id, new } => {
+                self.appear(line, source_id)?;
+                self.machine.renumber(source_id, new).map_err(unable)?;
             }
             Event::HostFail => self.machine.fail_next_host_call(),
             Event::Reset => self.machine.reset(),
@@ -246,11 +275,11 @@ impl Replay<'_, '_> {
         let before = dma.is_refused_by_permission().then(|| self.machine.fault_state());
         let Dma { source_id, pasid, access, iova, .. } = *dma;
         let refused = |why| ReplayError::Attach { line, source_id, why };
-        let asked = asked(line, access)?;
+        let asked = requests::access(access);
         let ours = self.machine.dma(source_id, pasid, asked, iova).map_err(refused)?;
         self.settle(line, before.as_ref());
         let strict = self.header.strict;
-        if dma_agrees(&dma.answer, access.direction, iova.0, &ours, strict) {
+        if dma_agrees(&dma.answer, access, iova.0, &ours, strict) {
             self.report.agree(Kind::Dma);
         } else {
             let recorded = Event::Dma { source_id, pasid, access, iova, answer: dma.answer };
@@ -259,6 +288,40 @@ impl Replay<'_, '_> {
             self.differ(line, Kind::Dma, recorded.to_string(), own.to_string());
         }
         Ok(show_outcome(&ours))
+    }
+
+    /// A request with an answer that is no `dma`; the answer of ours, as the end of the line.
+    fn request(&mut self, line: u64, recorded: Event) -> Result<String, ReplayError> {
+        let strict = self.header.strict;
+        let refused = |source_id| move |why| ReplayError::Attach { line, source_id, why };
+        let (kind, agrees, own, shown) = match recorded {
+            Event::Translate { source_id, pasid, access, iova, answer } => {
+                let asked = requests::translation_request(access);
+                let found = self.machine.translation_request((source_id, pasid), iova, asked);
+                let ours = requests::translation_answer(&found.map_err(refused(source_id))?);
+                let own = Event::Translate { source_id, pasid, access, iova, answer: ours };
+                let agrees = translation_agrees(&answer, iova, &ours, strict);
+                (Kind::Translate, agrees, own, ours.to_string())
+            }
+            Event::Translated { source_id, pasid, access, address, answer } => {
+                let asked = requests::access(access);
+                let found = self.machine.translated_request((source_id, pasid), address, asked);
+                let ours = requests::translated_answer(&found.map_err(refused(source_id))?);
+                let own = Event::Translated { source_id, pasid, access, address, answer: ours };
+                (Kind::Translated, answer == ours, own, ours.to_string())
+            }
+            other => {
+                let why = format!("lines of kind {} have no answer", other.kind());
+                return Err(ReplayError::Input { line, why });
+            }
+        };
+        self.settle(line, None);
+        if agrees {
+            self.report.agree(kind);
+        } else {
+            self.differ(line, kind, recorded.to_string(), own.to_string());
+        }
+        Ok(shown)
     }
 
     /// Compares the outputs recorded since the last input with those of ours. `refusal` is the fault state before a `dma` that
@@ -416,25 +479,6 @@ const MOST_PAGES: usize = 1 << 18;
 
 /// A and D of both stages, and EA.
 const ACCESSED_DIRTY: u64 = 0x760;
-
-/// What a unit is asked for by a `dma` line.
-fn asked(line: u64, access: RequestAccess) -> Result<Access, ReplayError> {
-    if access.zero_length {
-        let why = "field ACCESS: a read of zero length is not known to this replay".into();
-        return Err(ReplayError::Input { line, why });
-    }
-    let mut asked = match access.direction {
-        Direction::Read => Access::READ,
-        Direction::Write => Access::WRITE,
-    };
-    if access.execute {
-        asked = asked.executing();
-    }
-    if access.privileged {
-        asked = asked.with_privilege();
-    }
-    Ok(asked)
-}
 
 /// A write of a page-table entry is 8 bytes; a wait status is 4.
 fn is_table_write(event: &Event) -> bool {

@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::memory::SparseMemory;
-use vtd::spec::descriptor::{ContextCacheInvalidation, Descriptor, PasidCacheInvalidation, Wait};
-use vtd::spec::{FaultRecord, Gpa, SourceId};
-use vtd::{Fault, HostCallView, InterruptMessage, Observer};
+use vtd::spec::descriptor::{
+    ContextCacheInvalidation, Descriptor, PageGroupResponse, PasidCacheInvalidation, Wait,
+};
+use vtd::spec::{FaultRecord, Gpa, PageRequest, SourceId};
+use vtd::{
+    DeviceTlbInvalidation, Fault, HostCallView, InterruptMessage, InvalidationId, Observer,
+    PageRequestError,
+};
 
 use super::host_state::{CallHistory, Compared, HostState, Invalidated};
 use crate::format::{Event, FormatVersion, HostCallKind};
@@ -26,6 +31,19 @@ pub(super) struct Log {
     history: CallHistory,
     /// What the model host holds against what the tables say: agreements and differences.
     pub(super) states: Vec<Compared>,
+    /// Device-TLB invalidations that have timed out since.
+    pub(super) timed_out: Vec<InvalidationId>,
+    /// The device-TLB invalidations before this one have been told.
+    next_device_tlb: u64,
+}
+
+impl Log {
+    /// A device that was host-backed by wish is so no longer: what its host was asked goes unsaid.
+    pub(super) fn forget_host_calls(&mut self, source_id: SourceId) {
+        let of_device =
+            |event: &Event| matches!(event, Event::Host(call) if call.source_id == source_id);
+        self.outputs.retain(|event| !of_device(event));
+    }
 }
 
 /// Listens to a unit: its writes of memory and everything that an observer is told.
@@ -57,7 +75,21 @@ impl Tap {
         self.log().history.domains.clear();
     }
 
+    /// A device has another source-id. Its slots are reconciled, which may follow a domain without a call.
+    pub(super) fn renumber(&self, source_id: SourceId, new: SourceId) {
+        self.host_state.renumber(source_id, new);
+        let mut log = self.log();
+        log.history.domains.clear();
+        let failed = std::mem::take(&mut log.history.failed).into_iter();
+        let renumbered = |owner| if owner == source_id { new } else { owner };
+        log.history.failed = failed.map(|(owner, slot)| (renumbered(owner), slot)).collect();
+    }
+
+    /// What the recording's version has no line for is no output.
     fn output(&self, event: Event) {
+        if event.since() > self.version {
+            return;
+        }
         let mut log = self.log();
         if log.keep_notes {
             log.notes.push(event.to_string());
@@ -149,6 +181,39 @@ impl Observer for Tap {
 
     fn interrupt(&self, message: InterruptMessage) {
         self.output(Event::Msi { address: message.address, data: message.data });
+    }
+
+    fn wait_aborted(&self, wait: &Wait) {
+        self.note(|| format!("aborted: {wait}"));
+    }
+
+    fn device_tlb_invalidation(&self, invalidation: &DeviceTlbInvalidation) {
+        let id = invalidation.id.0;
+        let mut log = self.log();
+        // What is outstanding is told again after a restore, and to a device TLB in another's place.
+        let is_new = id >= log.next_device_tlb;
+        log.next_device_tlb = log.next_device_tlb.max(id.saturating_add(1));
+        drop(log);
+        if is_new {
+            self.output(observed::device_tlb(invalidation));
+        }
+    }
+
+    fn device_tlb_timed_out(&self, invalidation: &DeviceTlbInvalidation) {
+        self.note(|| format!("{}: a device-TLB invalidation timed out", invalidation.source_id));
+        self.log().timed_out.push(invalidation.id);
+    }
+
+    fn page_request_queued(&self, request: &PageRequest) {
+        self.note(|| format!("page request: {request}"));
+    }
+
+    fn page_request_dropped(&self, request: &PageRequest, why: &PageRequestError) {
+        self.note(|| format!("page request: {request}: {why}"));
+    }
+
+    fn page_response(&self, response: &PageGroupResponse) {
+        self.output(observed::page_response(response));
     }
 }
 

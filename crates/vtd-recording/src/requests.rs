@@ -1,0 +1,87 @@
+//! Requests of devices and their answers, between the unit's words and those of a recording.
+
+use vtd::spec::{Iova, PageRequest, Pasid, SourceId};
+use vtd::{Access, Completion, DmaError, Granted, TranslationRequest};
+
+use crate::format::{
+    Direction, Grant, PageAccess, Permissions, RequestAccess, TranslatedAnswer, TranslationAnswer,
+};
+
+/// What a unit is asked for by an ACCESS.
+pub(crate) fn access(asked: RequestAccess) -> Access {
+    let mut access = match asked.direction {
+        Direction::Read => Access::READ,
+        Direction::Write => Access::WRITE,
+    };
+    access.execute = asked.execute;
+    access.privileged = asked.privileged;
+    access.zero_length = asked.zero_length;
+    access
+}
+
+/// What a unit is asked for by the ACCESS of a translation request.
+pub(crate) fn translation_request(asked: RequestAccess) -> TranslationRequest {
+    let mut request = match asked.direction {
+        Direction::Read => TranslationRequest::READ,
+        Direction::Write => TranslationRequest::READ_WRITE,
+    };
+    request.execute = asked.execute;
+    request.privileged = asked.privileged;
+    request
+}
+
+/// What is granted of reads and writes, if any of them is.
+pub(crate) fn permissions(granted: Granted) -> Option<Permissions> {
+    match (granted.read, granted.write) {
+        (true, true) => Some(Permissions::ReadWrite),
+        (true, false) => Some(Permissions::Read),
+        (false, true) => Some(Permissions::Write),
+        (false, false) => None,
+    }
+}
+
+/// What came of a translation request.
+pub(crate) fn translation_answer(answer: &Result<Completion, DmaError>) -> TranslationAnswer {
+    let Ok(completion) = answer else { return TranslationAnswer::Fault };
+    let Some(permissions) = permissions(completion.granted) else {
+        return TranslationAnswer::Nothing;
+    };
+    let Completion { granted, privileged, untranslated_only, global, .. } = *completion;
+    TranslationAnswer::Granted {
+        gpa: completion.page,
+        mask: completion.size - 1,
+        grant: Grant { permissions, execute: granted.execute, privileged },
+        untranslated_only,
+        global,
+    }
+}
+
+/// What came of a translated request.
+pub(crate) fn translated_answer<T>(answer: &Result<T, DmaError>) -> TranslatedAnswer {
+    match answer {
+        Ok(_) => TranslatedAnswer::Done,
+        Err(_) => TranslatedAnswer::Fault,
+    }
+}
+
+/// What a `page-request` line asks for.
+pub(crate) fn page_request(
+    (source_id, pasid): (SourceId, Option<Pasid>),
+    access: PageAccess,
+    address: Iova,
+    group_index: u16,
+    last_in_group: bool,
+) -> PageRequest {
+    let PageAccess { read, write, execute, privileged } = access;
+    PageRequest {
+        source_id,
+        pasid,
+        address,
+        read,
+        write,
+        execute,
+        privileged,
+        last_in_group,
+        group_index,
+    }
+}
