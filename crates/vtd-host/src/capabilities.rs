@@ -30,6 +30,7 @@ use vtd_spec::{Binding, FirstStageLevels, Pasid, Slot};
 /// | `shadowing`, `second_stage_bits` | `map` and `unmap` are there; the width of the IOAS | ECAP.SSTS; wider tables, CAP.SAGAW |
 /// | `write_protect`, `pasids` | | nothing: such a slot is blocked |
 /// | `second_stage`, `nested`, `second_stage_accessed_dirty`, `execute_requests` | false | ECAP.SSTS, NEST, SSADS, ERS |
+/// | `protected_memory` | false | CAP.PLMR, PHMR |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct HostCapabilities {
@@ -72,6 +73,8 @@ pub struct HostCapabilities {
     pub second_stage_accessed_dirty: bool,
     /// The guest may be shown execute requests although no binding carries ERE and NXE.
     pub execute_requests: bool,
+    /// The guest may be shown protected memory regions although DMA of this device reaches them.
+    pub protected_memory: bool,
     /// The host's IOMMU has erratum 772415: in a nested translation it may set accessed and dirty bits in first-stage tables that
     /// the parent maps read-only, so a parent with read-only mappings must not be used for one.
     ///
@@ -107,6 +110,7 @@ impl HostCapabilities {
             nested: false,
             second_stage_accessed_dirty: false,
             execute_requests: false,
+            protected_memory: false,
             erratum_772415: false,
             read_only_memory: false,
         }
@@ -134,6 +138,7 @@ impl HostCapabilities {
             nested: true,
             second_stage_accessed_dirty: true,
             execute_requests: true,
+            protected_memory: true,
             erratum_772415: false,
             read_only_memory: false,
         }

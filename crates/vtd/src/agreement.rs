@@ -53,7 +53,7 @@ struct Feature {
 }
 
 /// In the order in which the first that is missing is told. A feature comes after those that it is part of.
-const FEATURES: [Feature; 15] = [
+const FEATURES: [Feature; 16] = [
     Feature {
         name: "ECAP.FSTS (first-stage tables)",
         bits: (0, 1 << 47),
@@ -106,6 +106,11 @@ const FEATURES: [Feature; 15] = [
         name: "ECAP.ERS (execute requests)",
         bits: (0, 1 << 30),
         has: |host| host.execute_requests,
+    },
+    Feature {
+        name: "CAP.PLMR and PHMR (protected memory regions)",
+        bits: (0b11 << 5, 0),
+        has: |host| host.protected_memory,
     },
     Feature {
         name: "CAP.SAGAW (second-stage tables of 39 bits)",

@@ -17,7 +17,7 @@ use vtd::{
 };
 
 /// All that an assigned device may narrow, and more: SAGAW 39 to 57 bits, FS5LP, FS1GP, CM.
-const CAP: u64 = 0x91d2_008c_2238_0e86;
+const CAP: u64 = 0x91d2_008c_2238_0ee6;
 /// QI, DT, PT, SC, NEST, PRS, ERS, SRS, EAFS, PASID of 20 bits, SMTS, SSADS, SSTS, FSTS, SMPWCS, RPS.
 const ECAP: u64 = 0x0003_e99c_e400_0fc6;
 
@@ -49,7 +49,7 @@ fn registers(unit: &RemappingUnit) -> (u64, u64) {
 }
 
 /// What a host lacks, the bits of CAP and ECAP that the guest is then not shown, and the first of them by name.
-const TABLE: [(&str, Change, u64, u64, &str); 16] = [
+const TABLE: [(&str, Change, u64, u64, &str); 17] = [
     ("five levels", |h| h.first_stage_five = false, 1 << 60, 0, "CAP.FS5LP"),
     ("first-stage pages of 1 GiB", |h| h.first_stage_1g = false, 1 << 56, 0, "CAP.FS1GP"),
     ("supervisor requests", |h| h.supervisor = false, 0, 1 << 31, "ECAP.SRS"),
@@ -60,6 +60,7 @@ const TABLE: [(&str, Change, u64, u64, &str); 16] = [
     ("nested", |h| h.nested = false, 0, 1 << 26, "ECAP.NEST"),
     ("accessed and dirty", |h| h.second_stage_accessed_dirty = false, 0, 1 << 45, "ECAP.SSADS"),
     ("execute requests", |h| h.execute_requests = false, 0, 1 << 30, "ECAP.ERS"),
+    ("protected memory", |h| h.protected_memory = false, 0x60, 0, "CAP.PLMR"),
     (
         "second stage",
         |h| {
@@ -286,7 +287,7 @@ fn a_host_with_nothing_in_common_is_refused() {
         config.host = Some(Arc::clone(&model) as _);
     });
     attach(&guest.unit, 3).unwrap();
-    assert_eq!(registers(&guest.unit), (CAP & !(1 << 60 | 1 << 56), 0xf06));
+    assert_eq!(registers(&guest.unit), (CAP & !(1 << 60 | 1 << 56 | 0x60), 0xf06));
 }
 
 #[test]

@@ -13,18 +13,23 @@ use crate::shared::Shared;
 use crate::translation::Mode;
 
 impl Engine {
-    /// Takes up what software has commanded through the registers, one command at a time.
+    /// Takes up what software has commanded through the registers, as far as what is under way lets it.
     pub(super) fn take_commands(&mut self, shared: &Shared) {
+        if std::mem::take(&mut shared.registers().doorbell) {
+            self.retry_contradictions();
+        }
+        while self.take_command(shared) {}
+    }
+
+    /// Takes up one command; whether there was one.
+    fn take_command(&mut self, shared: &Shared) -> bool {
         let busy = |purpose: Purpose| {
             matches!(purpose, Purpose::Root | Purpose::Translation(_) | Purpose::Reset)
         };
-        let mut registers = shared.registers();
-        if std::mem::take(&mut registers.doorbell) {
-            self.retry_contradictions();
-        }
         if self.tasks.iter().any(|task| busy(task.purpose)) {
-            return;
+            return false;
         }
+        let mut registers = shared.registers();
         if let Some(root) = registers.commands.root.take() {
             drop(registers);
             self.set_root(shared, root);
@@ -56,7 +61,10 @@ impl Engine {
                 Some(IotlbScope::Pages { pages, .. }) if pages.mask > largest
             );
             self.run_iotlb_command(shared, wanted.filter(|_| !refused));
+        } else {
+            return false;
         }
+        true
     }
 
     /// Software rings the doorbell while the host holds what it should not: one more try, since nothing else may come.

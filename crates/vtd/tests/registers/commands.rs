@@ -129,3 +129,22 @@ fn rtaddr_is_latched_by_srtp_alone() {
     guest.command(0xc400_0000);
     assert_eq!(fault_of(&handle, 0x5123), 0x39);
 }
+
+/// Commands that come together are all taken up, whatever else there is to do.
+#[test]
+fn commands_given_together_are_all_carried_out() {
+    // A unit of version 1 in legacy mode: register-based invalidation exists. Without a step between them: QIE, then CCMD and
+    // IOTLB, whose values then say what was done.
+    let unit = Guest::new().unit;
+    for (offset, size, value) in [
+        (0x90, 8, 0x4000),
+        (0x18, 4, 0x0400_0000),
+        (0x28, 8, 0xa000_0000_0000_0000),
+        (0xf8, 8, 0x9000_0000_0000_0000),
+    ] {
+        unit.write(offset, size, value);
+    }
+    assert_eq!(unit.read(0x1c, 4), 0x0400_0000);
+    assert_eq!(unit.read(0x28, 8), 0x2800_0000_0000_0000, "global, done globally");
+    assert_eq!(unit.read(0xf8, 8), 0x1200_0000_0000_0000);
+}
