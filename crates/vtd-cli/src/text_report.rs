@@ -68,10 +68,10 @@ fn host_calls(f: &mut fmt::Formatter<'_>, figures: &HostCallFigures, always: boo
     if !always && *figures == HostCallFigures::default() {
         return Ok(());
     }
-    let HostCallFigures { bind, replace, unbind, invalidate, failed } = figures;
+    let HostCallFigures { bind, replace, unbind, invalidate, map, unmap, failed } = figures;
     writeln!(
         f,
-        "  host calls: bind {bind}, replace {replace}, unbind {unbind}, invalidate {invalidate}, failed {failed}"
+        "  host calls: bind {bind}, replace {replace}, unbind {unbind}, invalidate {invalidate}, map {map}, unmap {unmap}, failed {failed}"
     )
 }
 

@@ -301,7 +301,7 @@ fn quotas_count_ranges_and_starved_devices_come_back() {
     assert_eq!(machine.host.take_calls(), ["bind", "map 10+1", "map 20+1"]);
     let counts = machine.ledger.counts();
     assert_eq!((counts.mapped, counts.over_quota, counts.failed), (2, 1, 0));
-    assert!(machine.ledger.is_starved(DeviceKey(0)));
+    assert!(machine.ledger.is_starved_of_mappings(DeviceKey(0)));
     assert_eq!(machine.ledger.take_refused(), Some(DeviceKey(0)));
     assert_eq!(machine.ledger.take_starved(), None, "no space has come free");
     assert_eq!(machine.after(&[(LOWEST + 0x10 * 8, 0)], Some((0x10, 0x10))), ["unmap 10+1"]);
@@ -321,7 +321,7 @@ fn a_hole_that_has_no_space_takes_the_rest_of_its_range() {
     assert_eq!(machine.host.take_calls(), ["bind", "map 10+10"]);
     assert_eq!(machine.after(&[(LOWEST + 0x14 * 8, 0)], None), ["unmap 14+c"]);
     assert_eq!(machine.ledger.counts().mapped, 1);
-    assert!(machine.ledger.is_starved(DeviceKey(0)));
+    assert!(machine.ledger.is_starved_of_mappings(DeviceKey(0)));
     // By page as well: what is beyond the window is not kept either.
     assert_eq!(machine.after(&[(LOWEST + 0x12 * 8, 0)], Some((0x12, 0x12))), ["unmap 12+2"]);
     assert_eq!(

@@ -230,7 +230,10 @@ fn run(program: &Program) -> (usize, usize) {
             }
             assert!(limited || left_out == 0, "{context}");
             if left_out > 0 {
-                assert!((0..2).any(|device| ledger.is_starved(DeviceKey(device))), "{context}");
+                assert!(
+                    (0..2).any(|device| ledger.is_starved_of_mappings(DeviceKey(device))),
+                    "{context}"
+                );
             }
         }
     }

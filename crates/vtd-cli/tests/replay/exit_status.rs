@@ -118,7 +118,8 @@ fn assigned_devices_need_caching_mode() {
 
     // A device that the recording does not have makes no call, and the summary says so.
     let run = replay(["--assign", "ff:1f.7", CACHING_MODE]);
-    let none = "  host calls: bind 0, replace 0, unbind 0, invalidate 0, failed 0\n";
+    let none =
+        "  host calls: bind 0, replace 0, unbind 0, invalidate 0, map 0, unmap 0, failed 0\n";
     assert!(run.stdout.contains(none), "{}", run.stdout);
 
     for assign in ["all", "00:03.0,00:04.0"] {

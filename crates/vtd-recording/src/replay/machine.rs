@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use vtd::host::{FailingHost, HostCapabilities, HostDevice, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::{Capabilities, CapabilityError, Gpa, Iova, PageRequest, Pasid, Slot, SourceId};
+use vtd::spec::{
+    Capabilities, CapabilityError, DomainId, Gpa, Iova, PageRequest, Pasid, Slot, SourceId,
+};
 use vtd::{
     Access, Attachment, Capacities, Completion, DeviceId, DmaError, DmaHandle, Granted, HostFault,
     Quotas, RemappingUnit, ResetKind, RestoreOnto, TranslationRequest, UnitConfig, UnitState,
@@ -14,7 +16,7 @@ use vtd::{
 
 use super::device_tlb::DeviceTlb;
 use super::guest_tables::GuestTables;
-use super::host_state::HostState;
+use super::host_state::{HostState, Invalidated};
 use super::tap::Tap;
 use super::{CacheFigures, HostCallFigures, Options, assigned_dma};
 use crate::format::{FormatVersion, Header};
@@ -134,6 +136,42 @@ impl Machine {
         }
         self.unit.write(offset, size, value);
         self.run();
+        if let Some(invalidated) = self.invalidated_by(offset, size, value) {
+            self.tap.invalidated_by_register(invalidated);
+        }
+    }
+
+    /// What a write of CCMD or IOTLB, by its upper half or as a whole, has invalidated in legacy mode.
+    fn invalidated_by(&self, offset: u64, size: u8, value: u64) -> Option<Invalidated> {
+        let iotlb = (self.config.capabilities.ecap() >> 8 & 0x3ff) * 16 + 8;
+        let begins = |register: u64| match size {
+            8 => offset == register && value >> 63 == 1,
+            _ => offset == register + 4 && value >> 31 == 1,
+        };
+        let scalable = self.unit.read(0x20, 8) >> 10 & 3 == 1;
+        let register = [0x28, iotlb].into_iter().find(|register| begins(*register))?;
+        let command = self.unit.read(register, 8);
+        let done = command >> 63 == 0;
+        if scalable || !done {
+            return None;
+        }
+        let domain = |bits: u64| Some(DomainId(u16::try_from(bits & 0xffff).ok()?));
+        // The granularity that was carried out: CAIG, IAIG.
+        match register {
+            0x28 => (command >> 59 & 3 == 1).then_some(Invalidated::Everything),
+            _ => match command >> 57 & 3 {
+                1 => Some(Invalidated::Translations(None, 0, u64::MAX)),
+                2 => Some(Invalidated::Translations(domain(command >> 32), 0, u64::MAX)),
+                3 => {
+                    let address = self.tap.host_state.invalidate_address();
+                    let pages = 1 << (address & 0x3f).min(51);
+                    let first = (address >> 12) & !(pages - 1);
+                    let domain = domain(command >> 32);
+                    Some(Invalidated::Translations(domain, first, first + (pages - 1)))
+                }
+                _ => None,
+            },
+        }
     }
 
     pub(super) fn read(&self, offset: u64, size: u8) -> u64 {
@@ -496,6 +534,8 @@ impl Machine {
             replace: counts.replace,
             unbind: counts.unbind,
             invalidate: counts.invalidate,
+            map: counts.map,
+            unmap: counts.unmap,
             failed: counts.refused + self.failing.failed_calls(),
         }
     }

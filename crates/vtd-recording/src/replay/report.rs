@@ -23,7 +23,7 @@ pub enum Kind {
     IommuWrite,
     /// `host` lines.
     Host,
-    /// The bindings of the model host after each invalidation wait, against a walk of the tables.
+    /// The bindings and mappings of the model host after each invalidation wait, against a walk of the tables.
     HostState,
     /// The answers to `translate` lines.
     Translate,
@@ -127,6 +127,8 @@ pub struct HostCallFigures {
     pub replace: u64,
     pub unbind: u64,
     pub invalidate: u64,
+    pub map: u64,
+    pub unmap: u64,
     /// Calls that failed: on request, or because they were illegal.
     pub failed: u64,
 }

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::memory::SparseMemory;
 use vtd::spec::descriptor::{
-    ContextCacheInvalidation, Descriptor, PageGroupResponse, PasidCacheInvalidation, Wait,
+    ContextCacheInvalidation, Descriptor, IotlbScope, PageGroupResponse, PasidCacheInvalidation,
+    Wait,
 };
 use vtd::spec::{FaultRecord, Gpa, PageRequest, SourceId};
 use vtd::{
@@ -75,6 +76,13 @@ impl Tap {
         self.log().history.domains.clear();
     }
 
+    /// A register-based invalidation is done: CCMD, and IOTLB with the address register before it.
+    pub(super) fn invalidated_by_register(&self, invalidated: Invalidated) {
+        let mut log = self.log();
+        let states = self.host_state.check(&self.memory, &[invalidated], &mut log.history);
+        log.states.extend(states);
+    }
+
     /// A device has another source-id. Its slots are reconciled, which may follow a domain without a call.
     pub(super) fn renumber(&self, source_id: SourceId, new: SourceId) {
         self.host_state.renumber(source_id, new);
@@ -124,6 +132,14 @@ impl Observer for Tap {
             Descriptor::PasidCache(PasidCacheInvalidation::Pasid { domain, pasid }) => {
                 Invalidated::Pasid(*domain, *pasid)
             }
+            Descriptor::Iotlb(invalidation) => match invalidation.scope {
+                IotlbScope::Global => Invalidated::Translations(None, 0, u64::MAX),
+                IotlbScope::Domain(domain) => Invalidated::Translations(Some(domain), 0, u64::MAX),
+                IotlbScope::Pages { domain, pages } => {
+                    let range = pages.range();
+                    Invalidated::Translations(Some(domain), range.first(), range.last())
+                }
+            },
             _ => return,
         };
         self.log().invalidated.push(invalidated);
@@ -144,6 +160,12 @@ impl Observer for Tap {
     fn host_call(&self, call: &HostCallView<'_>) {
         let (calls, done) = observed::host_call(call);
         let mut log = self.log();
+        // These have no line in version 1 of the format.
+        if let HostCallView::Map { source_id, slot, done: false, .. }
+        | HostCallView::Unmap { source_id, slot, done: false, .. } = call
+        {
+            log.history.failed.insert((*source_id, *slot));
+        }
         for call in &calls {
             let key = (call.source_id, call.slot);
             match (call.kind, done) {

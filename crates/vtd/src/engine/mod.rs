@@ -367,19 +367,6 @@ impl Engine {
         }
     }
 
-    /// The shadows that are compared with their tables before a reconciliation counts as done.
-    fn fill_scope(&self, purpose: Purpose, source: Source) -> Option<ShadowScope> {
-        match (purpose, source) {
-            // What has been bound by others is not this one's to fill, and a release must not wait for a guest's tables.
-            (_, Source::Nothing) => None,
-            // A new root table invalidates every translation, those of bindings that stay among them.
-            (Purpose::Root, _) if self.ledger.has_shadows() => Some(ShadowScope::All),
-            // What has been bound with nothing mapped is filled.
-            _ if self.ledger.has_unfilled() => Some(ShadowScope::Unfilled),
-            _ => None,
-        }
-    }
-
     fn next_mapping(
         &mut self,
         shared: &Shared,
