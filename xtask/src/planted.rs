@@ -78,6 +78,10 @@ const FAULTS: &[Fault] = &[
     fault(129, "a wait completes whatever is still under way"),
     fault(229, "a wait completes before the devices have answered"),
     fault(329, "the interrupt listener is told after the wait"),
+    fault(201, "a shadow is not filled after a replace"),
+    fault(219, "mappings have no quota"),
+    fault(227, "pages are forgotten though the unmap failed"),
+    fault(429, "a type 2 descriptor's mappings come after the wait"),
 ];
 
 /// How long the tests of a row may take. An endless loop is cut here, and was found.

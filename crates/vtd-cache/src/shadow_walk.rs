@@ -5,6 +5,7 @@ use core::ops::Bound;
 
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::SecondStage;
 use vtd_spec::{Binding, Capabilities, DomainId, Gpa, Slot};
 use vtd_walk::{LeafStep, SecondStageLeaf, SecondStageRange};
@@ -295,6 +296,10 @@ impl Ledger {
                 }
             }
             (MappingCall::Unmap { first, pages }, Outcome::Done) => {
+                shadow.remove(first, first.saturating_add(pages));
+            }
+            // Planted (row 27): they count as gone.
+            (MappingCall::Unmap { first, pages }, Outcome::Failed { .. }) if is_planted(227) => {
                 shadow.remove(first, first.saturating_add(pages));
             }
             (MappingCall::Unmap { .. }, Outcome::Failed { errno }) => {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use vtd_recording::replay::{Options, replay};
+use vtd_recording::replay::{Assign, Kind, Options, replay};
 
 /// The vectors of a folder of `corpus/vectors`, in the order of their names.
 fn vectors(folder: &str) -> Vec<PathBuf> {
@@ -17,7 +17,7 @@ fn vectors(folder: &str) -> Vec<PathBuf> {
 }
 
 fn every_vector_agrees(options: &Options) {
-    for (folder, at_least) in [("", 10), ("unit", 132), ("bindings", 82)] {
+    for (folder, at_least) in [("", 10), ("unit", 132), ("bindings", 82), ("shadowing", 2)] {
         let files = vectors(folder);
         assert!(files.len() >= at_least, "{} vectors in {folder:?}", files.len());
         for file in files {
@@ -43,6 +43,26 @@ fn saved_and_restored_after_every_input() {
     let mut options = Options::default();
     options.save_restore_every = Some(1);
     every_vector_agrees(&options);
+}
+
+/// The same vectors for a device that is host-backed: its tables are shadowed, and what is mapped is compared after each wait and
+/// each register-based invalidation.
+// feature: 7.replay of second-stage and legacy tables with every device assigned
+#[test]
+fn shadowed() {
+    for every in [None, Some(1)] {
+        for file in vectors("shadowing") {
+            let mut options = Options::default();
+            options.assign = Assign::All;
+            options.save_restore_every = every;
+            let input = BufReader::new(File::open(&file).unwrap());
+            let report = replay(input, &options, None).unwrap();
+            assert_eq!(report.total().differ, 0, "{}: {:#?}", file.display(), report.differences);
+            assert!(report.tally(Kind::HostState).agree >= 4, "{}", file.display());
+            let calls = report.host_calls;
+            assert!(calls.map >= 5 && calls.unmap >= 3 && calls.failed == 0, "{calls:?}");
+        }
+    }
 }
 
 #[test]

@@ -50,7 +50,11 @@ fn unmapped(
     (iova, access): (Iova, Access),
 ) -> FaultReason {
     let updates = TableUpdates::Withheld;
+    // Whatever the table says of it.
+    let is_interrupt = pasid.is_none() && iova.is_interrupt();
     let walked = match root {
+        Some(RootTable::Scalable(_)) if is_interrupt => return FaultReason::InterruptRange,
+        Some(RootTable::Legacy(_)) if is_interrupt => return FaultReason::LegacyInterruptRange,
         Some(RootTable::Scalable(root)) => read_context(memory, caps, root, source_id)
             .and_then(|context| {
                 read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))

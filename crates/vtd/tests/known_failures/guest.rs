@@ -288,6 +288,12 @@ fn name(call: &HostCall<'_>) -> String {
             let ranges: Vec<_> = batch.iter().map(|one| one.range.to_string()).collect();
             format!("invalidate {} {slot} {}", device.0, ranges.join(", "))
         }
+        HostCall::Map { device, slot, mapping } => {
+            format!("map {} {slot} {:x} {:x}", device.0, mapping.iova.0, mapping.pages)
+        }
+        HostCall::Unmap { device, slot, first, pages } => {
+            format!("unmap {} {slot} {:x} {pages:x}", device.0, first.0)
+        }
         other => format!("{other:?}"),
     }
 }

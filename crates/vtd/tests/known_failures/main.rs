@@ -24,5 +24,6 @@ mod raw;
 mod records;
 mod registers;
 mod request_cases;
+mod shadows;
 mod storm;
 mod translation;
