@@ -25,6 +25,7 @@ use crate::{
 /// | [`replace`](Self::replace) | [`NotBound`](HostErrorKind::NotBound) | done |
 /// | [`unbind`](Self::unbind) | [`NotBound`](HostErrorKind::NotBound) | done |
 /// | [`invalidate`](Self::invalidate) | [`NotBound`](HostErrorKind::NotBound) | done |
+/// | [`map`](Self::map), [`unmap`](Self::unmap) | [`NotBound`](HostErrorKind::NotBound) | done, for a second-stage binding |
 ///
 /// Every call for a device that the host does not have fails with [`NoSuchDevice`](HostErrorKind::NoSuchDevice), and no call
 /// for one device or slot changes another. `Slot::Rid` and the slot of PASID 0 are two slots; a host that has but one of them
@@ -125,8 +126,9 @@ pub trait HostIommu: Send + Sync {
     /// not at all, unless the host [can cut it](HostCapabilities::unmap_cuts).
     ///
     /// # Errors
-    /// Some of the pages may still be reached; the unit then removes the binding. Without an implementation of its own every host says
-    /// [`NotSupported`](HostErrorKind::NotSupported).
+    /// Some of the pages may still be reached; the unit then removes the binding. [`NotBound`](HostErrorKind::NotBound);
+    /// [`Refused`](HostErrorKind::Refused) where a mapping would be cut and the host cannot. Without an implementation of its own
+    /// every host says [`NotSupported`](HostErrorKind::NotSupported).
     fn unmap(
         &self,
         device: HostDevice,

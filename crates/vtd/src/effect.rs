@@ -32,8 +32,9 @@ pub enum Effect {
     /// The host holds a binding that it should not and did not give up: completions that promise the contrary wait until
     /// [`RemappingUnit::retry`](crate::RemappingUnit::retry) succeeds.
     HostStuck(DeviceId),
-    /// The device's bindings are as many as its quota, and the guest's tables name more: those are blocked until some go.
-    /// Limited, since a guest can provoke it.
+    /// The device's bindings, or the ranges mapped for its second-stage tables, are as many as a quota, and the guest's tables
+    /// name more: those are blocked until some go. Limited, since a guest can provoke
+    /// it.
     OverQuota(DeviceId),
     /// A guard of this device has stood in the way of a completion for longer than the configured patience.
     GuardHeldLong(DeviceId),
