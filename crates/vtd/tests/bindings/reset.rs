@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use vtd::host::HostCall;
+use vtd::host::{HostCall, HostCapabilities};
 use vtd::memory::{AccessError, GuestMemory, SparseMemory};
 use vtd::spec::Gpa;
 use vtd::{Effect, ResetKind, Step};
 
-use crate::guest::calls::{Calls, held_by, host};
+use crate::guest::calls::{Calls, held_by, host_with};
 use crate::guest::{self, CONTEXT_GLOBAL, Guest, STATUS, first_stage, pass_through};
 use crate::machine::Machine;
 
@@ -60,7 +60,8 @@ impl GuestMemory for Mortal {
 #[test]
 fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
     let memory = Arc::new(Mortal { memory: SparseMemory::new(), gone: AtomicBool::new(false) });
-    let (machine, calls) = (host(), Arc::new(Calls::default()));
+    let machine = host_with(HostCapabilities::everything());
+    let calls = Arc::new(Calls::default());
     let mut guest = Guest::made(guest::caps(), |config| {
         config.memory = Arc::clone(&memory) as _;
         config.host = Some(Arc::clone(&machine) as _);
@@ -80,7 +81,13 @@ fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
         for pasid in 1..=20 {
             put(Guest::entry_place(device, pasid), &[0x41, 5, 0x10_0000 * pasid]);
         }
+        // A second-stage table of three pages' worth of leaves, shadowed.
+        put(Guest::entry_place(device, 21), &[0x4_0089, 5]);
     }
+    for level in 0..3 {
+        put(0x4_0000 + level * 0x1000, &[0x4_1003 + level * 0x1000]);
+    }
+    put(0x4_3000, &[0x5003, 0, 0x7003, 0, 0x9003]);
     for page in [guest::QUEUE, STATUS] {
         memory.memory.fill_zero_page(Gpa(page));
     }
@@ -89,7 +96,8 @@ fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
     guest.assign(4);
     let emulated = guest.emulate(5);
     let handle = guest.unit.dma(emulated, None).unwrap();
-    assert_eq!(held_by(&machine).len(), 40);
+    assert_eq!(held_by(&machine).len(), 42);
+    assert_eq!(guest.unit.counts().ledger.mapped, 6);
     calls.take();
     // A wait is deferred, a reconciliation half done, a command not begun.
     let guard = handle.guard();
@@ -104,7 +112,7 @@ fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
     let mut expected = Vec::new();
     for device in [3, 4] {
         expected.push(format!("bind 00:0{device}.0 - pt 0 0"));
-        expected.extend((1..=20).map(|pasid| format!("unbind 00:0{device}.0 {pasid:x}")));
+        expected.extend((1..=21).map(|pasid| format!("unbind 00:0{device}.0 {pasid:x}")));
     }
     assert_eq!(calls.take(), expected);
     assert_eq!(guest.read(0x1c, 4), 0);
