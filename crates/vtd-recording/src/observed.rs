@@ -3,11 +3,13 @@
 use vtd::host::{StageOneInvalidation, StageOneRange};
 use vtd::spec::descriptor::PageGroupResponse;
 use vtd::spec::{AddressType, FaultRecord, Iova, RequestKind};
-use vtd::{DeviceTlbInvalidation, DeviceTlbPasids, Granted, HostCallView};
+use vtd::{
+    DeviceTlbInvalidation, DeviceTlbPasids, Granted, HostCallView, InvalidatedInterruptEntries,
+};
 
 use crate::format::{
-    Direction, Event, FaultedRequest, FormatVersion, HostCall, HostCallKind, HostMode, PageRange,
-    PasidScope, RequestAccess,
+    Direction, Event, FaultedRequest, FormatVersion, HostCall, HostCallKind, HostMode,
+    InterruptEntries, PageRange, PasidScope, RequestAccess,
 };
 use crate::requests;
 
@@ -112,6 +114,16 @@ pub(crate) fn device_tlb(invalidation: &DeviceTlbInvalidation) -> Event {
             false => PageRange::Pages { address: pages.address(), pages: pages.pages() },
         },
     }
+}
+
+/// The line of interrupt remapping entries that are invalidated.
+pub(crate) fn interrupt_entries(entries: InvalidatedInterruptEntries) -> Event {
+    Event::InterruptEntries(match entries {
+        InvalidatedInterruptEntries::All => InterruptEntries::Everything,
+        InvalidatedInterruptEntries::Range { first, count } => {
+            InterruptEntries::Range { index: first, count }
+        }
+    })
 }
 
 /// The line of a page group response.

@@ -1,10 +1,14 @@
 //! Requests of devices and their answers, between the unit's words and those of a recording.
 
 use vtd::spec::{Iova, PageRequest, Pasid, SourceId};
-use vtd::{Access, Completion, DmaError, Granted, TranslationRequest};
+use vtd::{
+    Access, Completion, DmaError, Granted, InterruptError, InterruptMessage, RemappedInterrupt,
+    TranslationRequest,
+};
 
 use crate::format::{
-    Direction, Grant, PageAccess, Permissions, RequestAccess, TranslatedAnswer, TranslationAnswer,
+    Direction, Event, Grant, InterruptAnswer, PageAccess, Permissions, RequestAccess,
+    TranslatedAnswer, TranslationAnswer,
 };
 
 /// What a unit is asked for by an ACCESS.
@@ -64,6 +68,19 @@ pub(crate) fn translated_answer<T>(answer: &Result<T, DmaError>) -> TranslatedAn
     }
 }
 
+/// What came of an interrupt request.
+pub(crate) fn interrupt_answer(
+    answer: &Result<RemappedInterrupt, InterruptError>,
+) -> InterruptAnswer {
+    match answer {
+        Ok(interrupt) => {
+            let InterruptMessage { address, data } = interrupt.message();
+            InterruptAnswer::Message { address, data }
+        }
+        Err(_) => InterruptAnswer::Blocked,
+    }
+}
+
 /// What a `page-request` line asks for.
 pub(crate) fn page_request(
     (source_id, pasid): (SourceId, Option<Pasid>),
@@ -83,5 +100,38 @@ pub(crate) fn page_request(
         privileged,
         last_in_group,
         group_index,
+    }
+}
+/// The ACCESS of a request. A write that asks to execute has none, and is recorded as a write.
+pub(crate) fn recorded_access(access: Access) -> RequestAccess {
+    RequestAccess {
+        direction: if access.write { Direction::Write } else { Direction::Read },
+        execute: access.execute && !access.write,
+        privileged: access.privileged,
+        // It means nothing in a write.
+        zero_length: access.zero_length && !access.write,
+    }
+}
+
+/// The ACCESS of a translation request.
+pub(crate) fn recorded_translation_request(request: TranslationRequest) -> RequestAccess {
+    RequestAccess {
+        direction: if request.no_write { Direction::Read } else { Direction::Write },
+        execute: request.execute,
+        privileged: request.privileged,
+        zero_length: false,
+    }
+}
+
+/// The line of a page request.
+pub(crate) fn recorded_page_request(source_id: SourceId, request: &PageRequest) -> Event {
+    let PageRequest { read, write, execute, privileged, .. } = *request;
+    Event::PageRequest {
+        source_id,
+        pasid: request.pasid,
+        access: PageAccess { read, write, execute, privileged },
+        address: request.address.page(),
+        group: request.group_index & 0x1ff,
+        last: request.last_in_group,
     }
 }

@@ -17,7 +17,7 @@ fn replayed(text: &str) -> Report {
 
 /// A vector, one of its lines, and what stands in its place.
 #[rustfmt::skip]
-const WRONG: [(&str, &str, &str); 62] = [
+const WRONG: [(&str, &str, &str); 70] = [
     ("requests/translate", "translate 00:03.0 1 w 5abc 777000 fff rw", "translate 00:03.0 1 w 5abc 778000 fff rw"),
     ("requests/translate", "translate 00:03.0 1 w 5abc 777000 fff rw", "translate 00:03.0 1 w 5abc 777000 1fff rw"),
     ("requests/translate", "translate 00:03.0 1 w 5abc 777000 fff rw", "translate 00:03.0 1 w 5abc 777000 fff r"),
@@ -80,6 +80,14 @@ const WRONG: [(&str, &str, &str); 62] = [
     ("shadow/map-unmap", "host map 00:03.0 2 8000 900000 1 r", "host map 00:03.0 2 8000 900000 1 rw"),
     ("shadow/map-unmap", "host map 00:03.0 2 8000 900000 1 r", "host map 00:03.0 2 8000 901000 1 r"),
     ("shadow/map-unmap", "host unmap 00:03.0 2 6000 1", "host unmap 00:03.0 2 6000 2"),
+    ("interrupts/remapped", "interrupt 00:03.0 fee000b0 0 fee02000 31", "interrupt 00:03.0 fee000b0 0 fee02000 32"),
+    ("interrupts/remapped", "interrupt 00:03.0 fee000b0 0 fee02000 31", "interrupt 00:03.0 fee000b0 0 fee01000 31"),
+    ("interrupts/remapped", "interrupt 00:03.0 fee000b0 0 fee02000 31", "interrupt 00:03.0 fee000b0 0 blocked"),
+    ("interrupts/remapped", "interrupt 00:03.0 fee000d0 0 blocked", "interrupt 00:03.0 fee000d0 0 fee02000 31"),
+    ("interrupts/remapped", "fault 00:03.0 - w 6 reason 22 interrupt", "fault 00:03.0 - w 7 reason 22 interrupt"),
+    ("interrupts/entries-invalidated", "interrupt-entries 4 4", "interrupt-entries 5 4"),
+    ("interrupts/entries-invalidated", "interrupt-entries 4 4", "interrupt-entries 4 2"),
+    ("interrupts/entries-invalidated", "interrupt-entries 5 1", "interrupt-entries all"),
 ];
 
 #[test]
@@ -95,8 +103,15 @@ fn one_thing_wrong_differs() {
 
 #[test]
 fn an_output_more_or_less_differs() {
-    const OUTPUTS: [&str; 6] =
-        ["fault ", "msi ", "iommu-write ", "host ", "device-tlb ", "page-response "];
+    const OUTPUTS: [&str; 7] = [
+        "fault ",
+        "msi ",
+        "iommu-write ",
+        "host ",
+        "device-tlb ",
+        "page-response ",
+        "interrupt-entries ",
+    ];
     let mut names: Vec<_> = WRONG.iter().map(|(name, _, _)| *name).collect();
     names.dedup();
     for name in names {

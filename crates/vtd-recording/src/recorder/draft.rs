@@ -55,7 +55,12 @@ impl Draft {
     ) -> (Vec<Note>, Vec<Event>) {
         let mut lines = memory;
         match input {
-            Some(request @ Event::Dma { .. }) => {
+            Some(
+                request @ (Event::Dma { .. }
+                | Event::Translate { .. }
+                | Event::Translated { .. }
+                | Event::Interrupt { .. }),
+            ) => {
                 lines.append(&mut self.outputs);
                 lines.push(request);
             }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use vtd::spec::{Gpa, SourceId};
 
+use crate::format::EventKind;
+
 /// Something that the format has no line for. Its `Display` is for people who look for the reason of a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Note {
@@ -20,6 +22,12 @@ pub(super) enum Note {
     WarmReset,
     /// A request was more than a read or a write.
     Privileged,
+    /// A request wrote and asked to execute.
+    ExecutingWrite,
+    /// Something that only version 2 of the format has.
+    NeedsVersion2(EventKind),
+    /// A device answered what it was never told, while it had something else to answer.
+    UnexpectedAnswer(SourceId),
     /// Somebody stepped the unit past the recorder.
     BetweenInputs,
 }
@@ -37,6 +45,13 @@ impl fmt::Display for Note {
             Self::WarmReset => f.write_str("the next reset is a warm one: FSTS and FRCD survive"),
             Self::Privileged => {
                 f.write_str("the next request had supervisor privilege or fetched instructions")
+            }
+            Self::ExecutingWrite => f.write_str("the next request asked to write and to execute"),
+            Self::NeedsVersion2(kind) => {
+                write!(f, "version 1 of the format has nothing like \"{kind}\"")
+            }
+            Self::UnexpectedAnswer(device) => {
+                write!(f, "{device} answered an invalidation that it was never told")
             }
             Self::BetweenInputs => f.write_str("the unit was stepped past the recorder"),
         }

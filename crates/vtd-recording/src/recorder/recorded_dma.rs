@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use vtd::spec::{Iova, SourceId};
-use vtd::{Access, DmaError, DmaGuard, DmaHandle, GuardedTranslation};
+use vtd::spec::{Gpa, Iova, Pasid, SourceId};
+use vtd::{
+    Access, Completion, DmaError, DmaGuard, DmaHandle, GuardedTranslation, TranslationRequest,
+};
 
 use super::note::Note;
 use super::recorded_unit::Recorded;
-use crate::format::{Direction, DmaAnswer, Event, Permissions};
+use crate::format::{DmaAnswer, Event, FormatVersion, Permissions, RequestAccess};
+use crate::requests;
 
 /// The [`DmaHandle`] of a recorded unit.
 #[derive(Clone, Debug)]
 pub struct RecordedDma {
     recorded: Arc<Recorded>,
     handle: DmaHandle,
-    source_id: SourceId,
 }
 
 /// An open guard of a [`RecordedDma`].
@@ -25,8 +27,8 @@ pub struct RecordedGuard<'d> {
 }
 
 impl RecordedDma {
-    pub(super) fn new(recorded: Arc<Recorded>, handle: DmaHandle, source_id: SourceId) -> Self {
-        Self { recorded, handle, source_id }
+    pub(super) fn new(recorded: Arc<Recorded>, handle: DmaHandle) -> Self {
+        Self { recorded, handle }
     }
 
     /// Runs one transfer inside a guard: [`DmaHandle::with_guard`].
@@ -39,29 +41,49 @@ impl RecordedDma {
         self.handle.with_guard(|guard| transfer(&RecordedGuard { dma: self, guard }))
     }
 
+    /// The source-id that the device has now, and the PASID.
+    fn requester(&self) -> Option<(SourceId, Option<Pasid>)> {
+        Some((self.recorded.source_id(self.handle.device())?, self.handle.pasid()))
+    }
+
+    /// The ACCESS of a request, as the recording's version has it.
+    fn access(&self, access: Access) -> RequestAccess {
+        let recorded = requests::recorded_access(access);
+        if access.execute && access.write {
+            self.recorded.note(Note::ExecutingWrite);
+        }
+        match self.recorded.version {
+            FormatVersion::One => {
+                // Without a PASID the context entry decides about privilege.
+                let privileged = access.privileged && self.handle.pasid().is_some();
+                if privileged || recorded.execute || recorded.zero_length {
+                    self.recorded.note(Note::Privileged);
+                }
+                recorded.direction.into()
+            }
+            _ => recorded,
+        }
+    }
+
     fn line(
         &self,
         iova: Iova,
         access: Access,
         found: &Result<GuardedTranslation<'_>, DmaError>,
     ) -> Option<Event> {
-        let direction = if access.write { Direction::Write } else { Direction::Read };
         let answer = match found {
             Ok(found) => {
                 let (gpa, size) = found.page();
-                let permissions = match (found.granted().read, found.granted().write) {
-                    (true, true) => Permissions::ReadWrite,
-                    (false, true) => Permissions::Write,
-                    (_, false) => Permissions::Read,
-                };
+                let permissions = requests::permissions(found.granted());
+                let permissions = permissions.unwrap_or(Permissions::Read);
                 DmaAnswer::Translated { gpa, mask: size - 1, permissions }
             }
             // Neither is a request that the unit translates, and neither changes it.
             Err(DmaError::Interrupt | DmaError::Released) => return None,
             Err(_) => DmaAnswer::Fault,
         };
-        let (source_id, pasid) = (self.source_id, self.handle.pasid());
-        Some(Event::Dma { source_id, pasid, access: direction.into(), iova, answer })
+        let (source_id, pasid) = self.requester()?;
+        Some(Event::Dma { source_id, pasid, access: self.access(access), iova, answer })
     }
 }
 
@@ -76,14 +98,55 @@ impl RecordedGuard<'_> {
         access: Access,
     ) -> Result<GuardedTranslation<'_>, DmaError> {
         let found = self.guard.translate(iova, access);
-        let tape = &self.dma.recorded.tape;
-        let line = self.dma.line(iova, access, &found);
-        // Without a PASID the context entry decides about privilege.
-        let privileged = access.privileged && self.dma.handle.pasid().is_some();
-        if line.is_some() && (privileged || access.execute) {
-            tape.with(|open| open.draft.note(Note::Privileged));
-        }
-        tape.end_input(line);
+        self.dma.recorded.tape.end_input(self.dma.line(iova, access, &found));
         found
+    }
+
+    /// Asks for a translation to keep in a device TLB: [`DmaGuard::translation_request`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn translation_request(
+        &self,
+        iova: Iova,
+        request: TranslationRequest,
+    ) -> Result<Completion, DmaError> {
+        let found = self.guard.translation_request(iova, request);
+        let requester = self.requester_unless_released(&found);
+        let line = requester.map(|(source_id, pasid)| Event::Translate {
+            source_id,
+            pasid,
+            access: requests::recorded_translation_request(request),
+            iova,
+            answer: requests::translation_answer(&found),
+        });
+        self.dma.recorded.tape.end_input(line);
+        found
+    }
+
+    /// Checks a translated request: [`DmaGuard::translated`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn translated(&self, address: Gpa, access: Access) -> Result<Gpa, DmaError> {
+        let found = self.guard.translated(address, access);
+        let requester = self.requester_unless_released(&found);
+        let line = requester.map(|(source_id, pasid)| Event::Translated {
+            source_id,
+            pasid,
+            access: self.dma.access(access),
+            address,
+            answer: requests::translated_answer(&found),
+        });
+        self.dma.recorded.tape.end_input(line);
+        found
+    }
+
+    /// A device that is released makes no requests.
+    fn requester_unless_released<T>(
+        &self,
+        found: &Result<T, DmaError>,
+    ) -> Option<(SourceId, Option<Pasid>)> {
+        self.dma.requester().filter(|_| !matches!(found, Err(DmaError::Released)))
     }
 }

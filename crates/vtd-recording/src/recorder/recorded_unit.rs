@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use vtd::spec::{Capabilities, Pasid, SourceId};
 use vtd::{
@@ -10,11 +11,12 @@ use vtd::{
 };
 
 use super::RecordingSummary;
+use super::device_tlbs::DeviceTlbs;
 use super::note::Note;
 use super::recorded_dma::RecordedDma;
 use super::recording_observer::RecordingObserver;
 use super::tape::Tape;
-use crate::format::{Event, FormatError, Header};
+use crate::format::{Event, FormatError, FormatVersion, Header};
 use crate::watched_memory::WatchedMemory;
 
 /// A [`RemappingUnit`] whose inputs and outputs are written down. Clones are the same unit.
@@ -33,8 +35,12 @@ pub struct RecordedUnit {
 /// What the clones of a unit and its DMA handles share.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    unit: RemappingUnit,
+    pub(super) unit: RemappingUnit,
     pub(super) tape: Arc<Tape>,
+    pub(super) version: FormatVersion,
+    pub(super) device_tlbs: Arc<DeviceTlbs>,
+    /// How long a device TLB may take to answer.
+    patience: Duration,
     /// Held while an input is carried out.
     turn: Mutex<()>,
 }
@@ -47,17 +53,39 @@ impl Recorded {
         turn
     }
 
-    fn note(&self, note: Note) {
+    pub(super) fn note(&self, note: Note) {
         self.tape.with(|open| open.draft.note(note));
     }
 
-    fn view(&self, device: DeviceId) -> Option<DeviceView> {
+    pub(super) fn view(&self, device: DeviceId) -> Option<DeviceView> {
         self.unit.devices().into_iter().find(|view| view.id == device)
+    }
+
+    pub(super) fn source_id(&self, device: DeviceId) -> Option<SourceId> {
+        self.view(device).map(|view| view.source_id)
+    }
+
+    /// Has the unit do what is left, and writes down the input that was carried out.
+    fn end_input(&self, line: Option<Event>) -> Step {
+        // What still waits then, waits for the host or a device; an effect has told the VMM.
+        let step = self.unit.run();
+        self.tape.end_input(line);
+        step
+    }
+
+    /// Inputs that nobody gives: device TLBs whose time is up.
+    fn expire_device_tlbs(&self) {
+        for device in self.device_tlbs.take_overdue(self.patience) {
+            let expired = self.unit.expire_device_tlb(device);
+            let source_id = self.source_id(device).filter(|_| expired.is_ok());
+            let _left =
+                self.end_input(source_id.map(|source_id| Event::DeviceTlbTimeout { source_id }));
+        }
     }
 }
 
 impl RecordedUnit {
-    /// A unit as it is after power-on, and the start of its recording. The header says what the guest is shown, so that is
+    /// A unit as it is after power-on, and the start of its recording, in version 2 of the format. The header says what the guest is shown, so that is
     /// [settled](RemappingUnit::freeze) now: a device whose host has less than what is configured is refused.
     ///
     /// `guest` is what the recording says about the guest, in words. Each line goes out in one call, so a file is best [buffered](std::io::BufWriter).
@@ -70,10 +98,24 @@ impl RecordedUnit {
         guest: Option<&str>,
         output: impl Write + Send + 'static,
     ) -> Result<Self, FormatError> {
+        Self::in_version(FormatVersion::Two, config, guest, output)
+    }
+
+    /// The same in a version of the format, for readers of that one. What it has no line for is a note.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn in_version(
+        version: FormatVersion,
+        config: UnitConfig,
+        guest: Option<&str>,
+        output: impl Write + Send + 'static,
+    ) -> Result<Self, FormatError> {
         let caps = &config.capabilities;
         let cap = caps.cap() & Capabilities::IMPLEMENTED_CAP;
         let ecap = caps.ecap() & Capabilities::IMPLEMENTED_ECAP;
         let mut header = Header::new(cap, ecap, config.version);
+        header.format_version = version;
         header.guest = guest.map(str::to_owned);
         let width = caps.host_address_width();
         // What it is when the header does not say.
@@ -81,13 +123,22 @@ impl RecordedUnit {
         header.host_address_width = (width != usual).then_some(width);
         let tape = Arc::new(Tape::new(&header, Box::new(output))?);
 
+        let device_tlbs = Arc::new(DeviceTlbs::default());
         let mut config = config;
         config.memory = Arc::new(WatchedMemory { memory: config.memory, watch: Arc::clone(&tape) });
-        config.observer =
-            Some(Arc::new(RecordingObserver::new(Arc::clone(&tape), config.observer)));
+        config.observer = Some(Arc::new(RecordingObserver::new(
+            Arc::clone(&tape),
+            version,
+            Arc::clone(&device_tlbs),
+            config.observer,
+        )));
+        // A time-out is an input, so the recorder looks at the clock.
+        let patience = std::mem::replace(&mut config.device_tlb_patience, Duration::MAX);
         let unit = RemappingUnit::new(config);
         unit.freeze();
-        Ok(Self { recorded: Arc::new(Recorded { unit, tape, turn: Mutex::new(()) }) })
+        let turn = Mutex::new(());
+        let recorded = Recorded { unit, tape, version, device_tlbs, patience, turn };
+        Ok(Self { recorded: Arc::new(recorded) })
     }
 
     /// The unit itself, to look at. What it is given past the recorder is missing in the recording.
@@ -113,9 +164,10 @@ impl RecordedUnit {
         });
     }
 
-    /// Does what was left because the host did not give up a binding: [`RemappingUnit::run`].
+    /// Does what was left because the host did not give up a binding, and tells the guest of device TLBs that are overdue:
+    /// [`RemappingUnit::run`].
     pub fn run(&self) -> Step {
-        self.input(|recorded| (recorded.unit.run(), None))
+        self.carry_out(|_| ((), None)).1
     }
 
     /// [`RemappingUnit::take_effect`].
@@ -131,6 +183,7 @@ impl RecordedUnit {
                 recorded.note(Note::WarmReset);
             }
             recorded.unit.reset(kind);
+            recorded.device_tlbs.give_up_all();
             ((), Some(Event::Reset))
         });
     }
@@ -151,7 +204,7 @@ impl RecordedUnit {
         })
     }
 
-    /// [`RemappingUnit::release`]. Only assigned devices have a line of their own.
+    /// [`RemappingUnit::release`]. Only assigned devices and those with an endpoint have a line of their own.
     ///
     /// # Errors
     /// As there.
@@ -159,8 +212,9 @@ impl RecordedUnit {
         self.input(|recorded| {
             let view = recorded.view(device);
             let released = recorded.unit.release(device);
-            let assigned = view.filter(|view| view.attachment != Attachment::Emulated);
-            let line = assigned.map(|view| Event::Release { source_id: view.source_id });
+            let has_tlb = released.is_ok() && recorded.device_tlbs.remove(device);
+            let told = view.filter(|view| has_tlb || view.attachment != Attachment::Emulated);
+            let line = told.map(|view| Event::Release { source_id: view.source_id });
             (released, line.filter(|_| released.is_ok()))
         })
     }
@@ -207,8 +261,7 @@ impl RecordedUnit {
         pasid: Option<Pasid>,
     ) -> Result<RecordedDma, UnknownDevice> {
         let handle = self.recorded.unit.dma(device, pasid)?;
-        let view = self.recorded.view(device).ok_or(UnknownDevice)?;
-        Ok(RecordedDma::new(Arc::clone(&self.recorded), handle, view.source_id))
+        Ok(RecordedDma::new(Arc::clone(&self.recorded), handle))
     }
 
     /// Ends the recording, flushes and drops its output; the unit goes on without it.
@@ -222,14 +275,22 @@ impl RecordedUnit {
     }
 
     /// Carries out an input, and whatever it leaves to do.
-    fn input<T>(&self, act: impl FnOnce(&Recorded) -> (T, Option<Event>)) -> T {
+    pub(super) fn input<T>(&self, act: impl FnOnce(&Recorded) -> (T, Option<Event>)) -> T {
+        self.carry_out(act).0
+    }
+
+    /// The same; also what the unit waits for then.
+    fn carry_out<T>(&self, act: impl FnOnce(&Recorded) -> (T, Option<Event>)) -> (T, Step) {
         let recorded = &self.recorded;
         let _turn = recorded.turn();
+        recorded.expire_device_tlbs();
         let (answer, line) = act(recorded);
-        // What still waits then, waits for the host; an effect has told the VMM.
-        let _waiting = recorded.unit.run();
-        recorded.tape.end_input(line);
-        answer
+        let mut step = recorded.end_input(line);
+        while let Some((device, id)) = recorded.device_tlbs.take_done() {
+            let line = recorded.answer_device_tlb(device, id).ok().flatten();
+            step = recorded.end_input(line);
+        }
+        (answer, step)
     }
 }
 

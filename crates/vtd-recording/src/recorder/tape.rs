@@ -8,7 +8,7 @@ use super::RecordingSummary;
 use super::draft::Draft;
 use super::known_memory::KnownMemory;
 use super::note::Note;
-use crate::format::{Event, FormatError, Header, Writer};
+use crate::format::{Event, FormatError, FormatVersion, Header, Writer};
 
 /// A recording that is being made. Its lock is the innermost: nothing is called while it is held.
 pub(super) struct Tape {
@@ -25,6 +25,7 @@ struct State {
 /// What there is while the recording goes on.
 pub(super) struct Open {
     writer: Writer<Box<dyn Write + Send>>,
+    version: FormatVersion,
     pub(super) memory: KnownMemory,
     pub(super) draft: Draft,
 }
@@ -33,7 +34,9 @@ impl Tape {
     /// Starts a recording: writes the header.
     pub(super) fn new(header: &Header, output: Box<dyn Write + Send>) -> Result<Self, FormatError> {
         let writer = Writer::new(output, header)?;
-        let open = Open { writer, memory: KnownMemory::default(), draft: Draft::default() };
+        let version = header.format_version;
+        let open =
+            Open { writer, version, memory: KnownMemory::default(), draft: Draft::default() };
         let state = State { open: Some(open), error: None, summary: RecordingSummary::default() };
         Ok(Self { state: Mutex::new(state) })
     }
@@ -95,7 +98,12 @@ impl Open {
         summary: &mut RecordingSummary,
     ) -> Result<(), FormatError> {
         let memory = self.memory.take_lines();
-        let (notes, lines) = std::mem::take(&mut self.draft).into_lines(memory, input);
+        let (mut notes, mut lines) = std::mem::take(&mut self.draft).into_lines(memory, input);
+        let version = self.version;
+        if let Some(event) = lines.iter().find(|event| event.since() > version) {
+            notes.push(Note::NeedsVersion2(event.kind()));
+            lines.retain(|event| event.since() <= version);
+        }
         for note in notes {
             self.writer.note(&note)?;
             summary.notes += 1;

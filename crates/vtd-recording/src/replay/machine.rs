@@ -11,7 +11,8 @@ use vtd::spec::{
 };
 use vtd::{
     Access, Attachment, Capacities, Completion, DeviceId, DmaError, DmaHandle, Granted, HostFault,
-    Quotas, RemappingUnit, ResetKind, RestoreOnto, TranslationRequest, UnitConfig, UnitState,
+    InterruptError, Quotas, RemappedInterrupt, RemappingUnit, ResetKind, RestoreOnto,
+    TranslationRequest, UnitConfig, UnitState,
 };
 
 use super::device_tlb::DeviceTlb;
@@ -416,6 +417,17 @@ impl Machine {
         let _queued_or_refused = self.unit.page_request(id, request);
         self.run();
         Ok(())
+    }
+
+    pub(super) fn interrupt_request(
+        &self,
+        source_id: SourceId,
+        address: u64,
+        data: u32,
+    ) -> Result<RemappedInterrupt, InterruptError> {
+        let answer = self.unit.remap_interrupt(source_id, address, data);
+        self.run();
+        answer
     }
 
     pub(super) fn renumber(&mut self, source_id: SourceId, new: SourceId) -> Result<(), String> {

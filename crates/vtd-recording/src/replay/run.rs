@@ -119,7 +119,9 @@ impl Replay<'_, '_> {
                 self.show(line, text, Some(answer));
                 self.after_input(line)
             }
-            request @ (Event::Translate { .. } | Event::Translated { .. }) => {
+            request @ (Event::Translate { .. }
+            | Event::Translated { .. }
+            | Event::Interrupt { .. }) => {
                 self.begin_input(line)?;
                 let text = self.shown(|| request.to_string());
                 let answer = self.request(line, request)?;
@@ -309,6 +311,12 @@ impl Replay<'_, '_> {
                 let ours = requests::translated_answer(&found.map_err(refused(source_id))?);
                 let own = Event::Translated { source_id, pasid, access, address, answer: ours };
                 (Kind::Translated, answer == ours, own, ours.to_string())
+            }
+            Event::Interrupt { source_id, address, data, answer } => {
+                let found = self.machine.interrupt_request(source_id, address, data);
+                let ours = requests::interrupt_answer(&found);
+                let own = Event::Interrupt { source_id, address, data, answer: ours };
+                (Kind::Interrupt, answer == ours, own, ours.to_string())
             }
             other => {
                 let why = format!("lines of kind {} have no answer", other.kind());

@@ -9,8 +9,8 @@ use vtd::spec::descriptor::{
 };
 use vtd::spec::{FaultRecord, Gpa, PageRequest, SourceId};
 use vtd::{
-    DeviceTlbInvalidation, Fault, HostCallView, InterruptMessage, InvalidationId, Observer,
-    PageRequestError,
+    DeviceTlbInvalidation, Fault, HostCallView, InterruptMessage, InvalidatedInterruptEntries,
+    InvalidationId, Observer, PageRequestError,
 };
 
 use super::host_state::{CallHistory, Compared, HostState, Invalidated};
@@ -232,6 +232,10 @@ impl Observer for Tap {
 
     fn page_request_dropped(&self, request: &PageRequest, why: &PageRequestError) {
         self.note(|| format!("page request: {request}: {why}"));
+    }
+
+    fn interrupt_entries_invalidated(&self, entries: InvalidatedInterruptEntries) {
+        self.output(observed::interrupt_entries(entries));
     }
 
     fn page_response(&self, response: &PageGroupResponse) {

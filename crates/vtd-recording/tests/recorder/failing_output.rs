@@ -6,7 +6,7 @@ use std::sync::Arc;
 use vtd::memory::SparseMemory;
 use vtd::spec::{Capabilities, Gpa, Iova};
 use vtd::{Access, Attachment, UnitConfig};
-use vtd_recording::format::{FormatError, Header};
+use vtd_recording::format::{FormatError, FormatVersion, Header};
 use vtd_recording::recorder::{RecordedUnit, RecordingSummary};
 
 use crate::output::{Full, Output};
@@ -72,6 +72,7 @@ fn the_header_names_the_host_address_width_where_it_is_not_the_usual_one() {
         let config = UnitConfig::new(caps, Arc::new(SparseMemory::new()));
         RecordedUnit::new(config, Some("Linux"), output.clone()).unwrap();
         let mut header = Header::new(CAP, ECAP, 0x10);
+        header.format_version = FormatVersion::Two;
         (header.host_address_width, header.guest) = (expected, Some("Linux".into()));
         assert_eq!(events(&output.text()).0, header);
     }

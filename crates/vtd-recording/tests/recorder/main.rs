@@ -1,7 +1,11 @@
 //! The recorder: what it writes for a VMM that does what the shipped recordings say, and what it does when things go wrong.
 
 #[cfg(test)]
+mod card;
+#[cfg(test)]
 mod corpus;
+#[cfg(test)]
+mod device_tlbs;
 #[cfg(test)]
 mod failing_output;
 #[cfg(test)]
@@ -16,5 +20,7 @@ mod output;
 mod replays;
 #[cfg(test)]
 mod requests;
+#[cfg(test)]
+mod version_1;
 #[cfg(test)]
 mod vmm;

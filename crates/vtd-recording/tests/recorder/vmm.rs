@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use vtd::host::{FailingHost, HostDevice, ModelHost};
 use vtd::memory::SparseMemory;
-use vtd::spec::{Capabilities, Gpa, Iova, Pasid, SourceId};
-use vtd::{Access, Attachment, DeviceId, DmaError, ResetKind, UnitConfig};
-use vtd_recording::format::{Direction, DmaAnswer, Event, Header, Permissions, Reader};
+use vtd::spec::{Capabilities, Gpa, Iova, PageRequest, Pasid, SourceId};
+use vtd::{Access, Attachment, DeviceId, DmaError, ResetKind, TranslationRequest, UnitConfig};
+use vtd_recording::format::{
+    Direction, DmaAnswer, Event, Header, Permissions, Reader, RequestAccess,
+};
 use vtd_recording::recorder::RecordedUnit;
 
+use crate::card::Card;
 use crate::output::Output;
 
 pub(crate) const CAP: u64 = 0x81d2_008c_222f_0686;
@@ -25,6 +29,8 @@ pub(crate) struct Vmm {
     pub(crate) host: Arc<FailingHost<ModelHost>>,
     pub(crate) unit: RecordedUnit,
     pub(crate) devices: BTreeMap<SourceId, (DeviceId, Attachment)>,
+    /// Of emulated devices with device TLBs.
+    pub(crate) cards: BTreeMap<SourceId, Arc<Card>>,
     /// `host-fail` lines before the input to come.
     pub(crate) failing: u64,
     pub(crate) output: Output,
@@ -42,8 +48,10 @@ impl Vmm {
         config.version = header.version;
         config.host = Some(host.clone());
         let output = Output::default();
-        let unit = RecordedUnit::new(config, header.guest.as_deref(), output.clone()).unwrap();
-        Self { memory, host, unit, devices: BTreeMap::new(), failing: 0, output }
+        let (version, guest) = (header.format_version, header.guest.as_deref());
+        let unit = RecordedUnit::in_version(version, config, guest, output.clone()).unwrap();
+        let (devices, cards) = (BTreeMap::new(), BTreeMap::new());
+        Self { memory, host, unit, devices, cards, failing: 0, output }
     }
 
     /// Does what a line of a recording says; what a request came to.
@@ -63,15 +71,71 @@ impl Vmm {
             Event::Assign { source_id } => self.assign(*source_id),
             Event::Release { source_id } => {
                 let (device, _) = self.devices.remove(source_id).unwrap();
+                self.cards.remove(source_id);
                 self.unit.release(device).unwrap();
             }
             Event::Dma { source_id, pasid, access, iova, .. } => {
                 let emulated = |(_, attachment)| attachment == Attachment::Emulated;
                 if self.devices.get(source_id).is_none_or(|device| emulated(*device)) {
-                    let answer = self.request(*source_id, *pasid, access.direction, *iova);
+                    let answer = self.request((*source_id, *pasid), *access, *iova);
                     let (source_id, pasid) = (*source_id, *pasid);
                     let (access, iova) = (*access, *iova);
                     answered = Some(Event::Dma { source_id, pasid, access, iova, answer });
+                }
+            }
+            Event::Translate { source_id, pasid, access, iova, .. } => {
+                let mut request = TranslationRequest::READ_WRITE;
+                request.no_write = access.direction == Direction::Read;
+                request.execute = access.execute;
+                request.privileged = access.privileged;
+                let device = self.emulate(*source_id);
+                let dma = self.unit.dma(device, *pasid).unwrap();
+                dma.with_guard(|guard| {
+                    let _answer = guard.translation_request(*iova, request);
+                });
+            }
+            Event::Translated { source_id, pasid, access, address, .. } => {
+                let device = self.emulate(*source_id);
+                let dma = self.unit.dma(device, *pasid).unwrap();
+                dma.with_guard(|guard| {
+                    let _answer = guard.translated(*address, asked(*access));
+                });
+            }
+            Event::Endpoint { source_id, later } => self.give_card(*source_id, *later),
+            Event::DeviceTlbDone { source_id } => {
+                let (device, card) = (self.devices[source_id].0, &self.cards[source_id]);
+                self.unit.device_tlb_invalidated(device, card.take_oldest()).unwrap();
+            }
+            Event::DeviceTlbTimeout { source_id } => {
+                self.unit.expire_device_tlb(self.devices[source_id].0).unwrap();
+            }
+            Event::PageRequest { source_id, pasid, access, address, group, last } => {
+                let request = PageRequest {
+                    source_id: *source_id,
+                    pasid: *pasid,
+                    address: *address,
+                    read: access.read,
+                    write: access.write,
+                    execute: access.execute,
+                    privileged: access.privileged,
+                    last_in_group: *last,
+                    group_index: *group,
+                };
+                let device = match self.devices.get(source_id) {
+                    Some((device, _)) => *device,
+                    None => self.emulate(*source_id),
+                };
+                let _queued_or_refused = self.unit.page_request(device, request);
+            }
+            Event::Interrupt { source_id, address, data, .. } => {
+                let _answer = self.unit.remap_interrupt(*source_id, *address, *data);
+            }
+            Event::Renumber { source_id, new } => {
+                let device = self.devices.remove(source_id).unwrap();
+                self.unit.renumber(device.0, *new).unwrap();
+                self.devices.insert(*new, device);
+                if let Some(card) = self.cards.remove(source_id) {
+                    self.cards.insert(*new, card);
                 }
             }
             _ => return None,
@@ -81,11 +145,25 @@ impl Vmm {
         answered
     }
 
+    fn give_card(&mut self, source_id: SourceId, later: bool) {
+        let card = Arc::clone(self.cards.entry(source_id).or_default());
+        card.later.store(later, Ordering::Relaxed);
+        match self.devices.get(&source_id) {
+            Some((device, _)) => self.unit.set_endpoint(*device, card).unwrap(),
+            None => {
+                let device = self.unit.attach_endpoint(source_id, card).unwrap();
+                self.devices.insert(source_id, (device, Attachment::Emulated));
+            }
+        }
+    }
+
     fn assign(&mut self, source_id: SourceId) {
         if let Some((emulated, _)) = self.devices.remove(&source_id) {
             self.unit.release(emulated).unwrap();
         }
-        let host_device = HostDevice(u64::from(source_id.0));
+        // A device that was renumbered keeps its name.
+        let taken = self.host.inner().bindings().len() as u64;
+        let host_device = HostDevice(taken << 16 | u64::from(source_id.0));
         self.host.inner().add_device(host_device);
         let attachment = Attachment::Assigned(host_device);
         let device = self.unit.attach(source_id, attachment).unwrap();
@@ -102,17 +180,16 @@ impl Vmm {
 
     fn request(
         &mut self,
-        source_id: SourceId,
-        pasid: Option<Pasid>,
-        direction: Direction,
+        (source_id, pasid): (SourceId, Option<Pasid>),
+        access: RequestAccess,
         iova: Iova,
     ) -> DmaAnswer {
         let device = self.emulate(source_id);
-        let access = if direction == Direction::Write { Access::WRITE } else { Access::READ };
+        let (direction, access) = (access.direction, asked(access));
         self.unit.dma(device, pasid).unwrap().with_guard(|guard| {
             match guard.translate(iova, access) {
                 Ok(found) => {
-                    assert!(found.granted().allows(access));
+                    assert!(access.zero_length || found.granted().allows(access));
                     let permissions = match direction {
                         Direction::Read => Permissions::Read,
                         Direction::Write => Permissions::Write,
@@ -125,6 +202,14 @@ impl Vmm {
             }
         })
     }
+}
+
+fn asked(access: RequestAccess) -> Access {
+    let mut asked = if access.direction == Direction::Write { Access::WRITE } else { Access::READ };
+    asked.execute = access.execute;
+    asked.privileged = access.privileged;
+    asked.zero_length = access.zero_length;
+    asked
 }
 
 /// A unit over memory of its own whose guest has made a queue at 8000, with waits that write 1 and 2 to 9000 in it. What
