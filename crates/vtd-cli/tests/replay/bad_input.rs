@@ -78,20 +78,6 @@ fn version_1_has_nothing_of_version_2() {
     }
 }
 
-/// What this version of the program reads and cannot carry out is said, not passed over.
-#[test]
-fn what_the_replay_cannot_do_yet_is_refused() {
-    let files = Files::new();
-    for (line, wanted) in [
-        ("translate 00:03.0 - r 0 none", "lines of kind translate are not known to this replay"),
-        ("renumber 00:03.0 00:04.0", "lines of kind renumber are not known to this replay"),
-        ("dma 00:03.0 - rz 0 fault", "field ACCESS: a read of zero length is not known"),
-    ] {
-        let complaint = complaint(&files.add("unknown.rec", in_version_2(line)));
-        assert!(complaint.starts_with(&format!("line 71: {wanted}")), "{complaint}");
-    }
-}
-
 /// Letters of a shipped file that change: an answer or a refusal with its line, never a panic.
 #[test]
 fn a_file_with_changed_letters_is_refused_or_replayed_but_never_more() {

@@ -36,8 +36,11 @@ fn a_recording_is_replayed_without_a_difference() {
 #[test]
 fn everything_of_version_2_is_recorded_and_replayed() {
     let mut kinds = BTreeSet::new();
-    for folder in ["requests", "devices", "shadow", "interrupts"] {
+    for folder in ["requests", "devices", "bindings", "interrupts"] {
         for (name, original) in corpus(&format!("vectors/{folder}")) {
+            if !original.starts_with("# vtd-recording 2") {
+                continue;
+            }
             let (recorded, _) = record(&original);
             kinds.extend(events(&recorded).1.iter().map(Event::kind));
             replay_strictly(&name, &recorded);
