@@ -1,6 +1,7 @@
 //! What the host answers, and what has to follow.
 
-use vtd_cache::Outcome;
+use vtd_cache::{Call, MappingCall, Outcome};
+use vtd_host::{HostError, HostErrorKind};
 use vtd_spec::planted::is_planted;
 
 use super::Engine;
@@ -27,13 +28,12 @@ impl Engine {
         let (slot, operation) = (request.slot(), request.operation());
         self.follow_up = match (request, &answer.error) {
             (HostRequest::Change(change), error) => {
-                let outcome =
-                    if error.is_some() { Outcome::Failed { errno } } else { Outcome::Done };
+                let outcome = outcome(error.as_ref(), change.call == Call::Unbind);
                 self.ledger.settle(&change, outcome).map(HostRequest::Change)
             }
             (HostRequest::Mapping(change), error) => {
-                let outcome =
-                    if error.is_some() { Outcome::Failed { errno } } else { Outcome::Done };
+                let removes = matches!(change.call, MappingCall::Unmap { .. });
+                let outcome = outcome(error.as_ref(), removes);
                 self.ledger.settle_mapping(&change, outcome).map(HostRequest::Change)
             }
             (HostRequest::Invalidate(_), None) => None,
@@ -61,5 +61,15 @@ impl Engine {
         let batch = request.batch.get(handled..).unwrap_or(&request.batch).to_vec();
         let InvalidateRequest { device, slot, .. } = *request;
         Some(HostRequest::Invalidate(InvalidateRequest { device, slot, batch, again: true }))
+    }
+}
+
+/// What an answer means for what the host holds. A host that does not have the device holds nothing for it, so nothing is left
+/// to be removed.
+fn outcome(error: Option<&HostError>, removes: bool) -> Outcome {
+    match error {
+        None => Outcome::Done,
+        Some(error) if removes && error.kind == HostErrorKind::NoSuchDevice => Outcome::Done,
+        Some(error) => Outcome::Failed { errno: error.errno },
     }
 }

@@ -142,3 +142,36 @@ fn released_in_the_middle_of_the_queue() {
         }
     }
 }
+
+// feature: 7.attach, release and retry
+#[test]
+fn a_device_that_the_host_has_lost_can_be_released() {
+    // Unplugged from the host first; then the guest removes its entries, or the VMM releases the device, or both.
+    for guest_first in [false, true] {
+        let Machine { mut guest, host, .. } = Machine::new();
+        guest.put_context(3, 0);
+        for pasid in 0..4 {
+            guest.put_entry(3, pasid, &first_stage(0x10_0000 + pasid * 0x1000, 5));
+        }
+        let device = guest.assign(3);
+        assert_eq!(held_by(&host).len(), 4);
+        assert!(host.inner().remove_device(HostDevice(3)));
+        guest.effects();
+        if guest_first {
+            guest.put_entry(3, 1, &[0]);
+            guest.put_entry(3, 2, &first_stage(0x90_0000, 5));
+            assert!(
+                guest.invalidate(&[PASID_GLOBAL]),
+                "nothing is held, so nothing holds the wait back"
+            );
+        }
+        guest.unit.release(device).unwrap();
+        assert!(guest.is_idle());
+        let effects = guest.effects();
+        assert!(
+            effects.iter().any(|effect| matches!(effect, Effect::Released(id) if *id == device))
+        );
+        assert!(!effects.iter().any(|effect| matches!(effect, Effect::HostStuck(_))));
+        assert!(guest.unit.devices().is_empty());
+    }
+}
