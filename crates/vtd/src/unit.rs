@@ -16,7 +16,7 @@ use crate::endpoint::EndpointSlot;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls, PendingWork};
 use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
-use crate::shared::Shared;
+use crate::shared::{Shared, count};
 use crate::state::{STATE_VERSION, SavedDevice, SlotRecord, UnitState};
 use crate::translation::{Mode, request_kind};
 use crate::{
@@ -294,7 +294,7 @@ impl RemappingUnit {
     }
 
     /// Records a fault that the host's IOMMU reported of an assigned device, unless FPD in the guest's tables, which are read for
-    /// it, suppresses that.
+    /// it, suppresses that. While translation is off, or aborts, nothing is recorded.
     ///
     /// # Errors
     /// [`UnknownDevice`] if it is not attached.
@@ -319,6 +319,11 @@ impl RemappingUnit {
             privileged: fault.access.privileged,
             address_type: fault.address_type,
         };
+        // Then requests are blocked without a record, whoever blocks them.
+        if matches!(self.root_table(), None | Some(RootTable::Abort)) {
+            count(&self.shared.figures.faults_suppressed);
+            return Ok(());
+        }
         let fpd = self.shared.has_fpd(source_id, pasid);
         self.shared.record_fault(&record, &Fault { fpd, ..Fault::new(fault.reason) });
         self.shared.wake();

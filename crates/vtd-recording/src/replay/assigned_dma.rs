@@ -9,7 +9,7 @@ use vtd_walk::{
     translate_legacy, walk_first_stage,
 };
 
-/// What hardware that holds these bindings answers: the address and what is granted, or a reason.
+/// What hardware that holds these bindings answers: the address and what is granted; or a reason, where there is one to report.
 pub(super) fn answer(
     (host, device): (&ModelHost, HostDevice),
     memory: &dyn GuestMemory,
@@ -17,15 +17,31 @@ pub(super) fn answer(
     root: Option<RootTable>,
     (source_id, pasid): (SourceId, Option<Pasid>),
     (iova, access): (Iova, Access),
-) -> Result<(Gpa, Granted), FaultReason> {
+) -> Result<(Gpa, Granted), Option<FaultReason>> {
     let slot = pasid.map_or(Slot::Rid, Slot::Pasid);
+    let requester = (source_id, pasid);
+    let is_legacy = matches!(root, Some(RootTable::Legacy(_)));
+    if pasid.is_none() && iova.is_interrupt() && (access.write || root.is_none()) {
+        // An interrupt request is no DMA.
+        return Err(None);
+    }
     match host.binding(device, slot) {
+        Some(Binding::PassThrough) if root.is_some() && iova.is_interrupt() => {
+            Err(Some(interrupt_range(is_legacy)))
+        }
+        Some(Binding::PassThrough) if iova.0 >> caps.host_address_width() != 0 => {
+            Err(Some(match is_legacy {
+                true => FaultReason::LegacyBeyondWidth,
+                false => FaultReason::BeyondWidth,
+            }))
+        }
         Some(Binding::PassThrough) => Ok((Gpa(iova.0), Granted::ALL)),
         Some(Binding::FirstStage(stage)) => {
             let rules =
                 FirstStageRules { stage, no_execute: false, prevent_supervisor_execute: false };
             walk_first_stage(memory, caps, &rules, iova, access, TableUpdates::Made)
                 .map(|translated| (translated.address, translated.granted))
+                .map_err(Some)
         }
         Some(Binding::SecondStage(_)) => {
             let granted = host.translate(device, slot, iova).map(|(address, granted)| {
@@ -34,10 +50,25 @@ pub(super) fn answer(
             });
             match granted.filter(|(_, granted)| granted.allows(access.under(caps))) {
                 Some(found) => Ok(found),
-                None => Err(unmapped(memory, caps, root, (source_id, pasid), (iova, access))),
+                None => Err(unmapped(memory, caps, root, requester, (iova, access))),
             }
         }
-        _ => Err(reason(memory, caps, root, source_id, pasid)),
+        _ => Err(unbound(memory, caps, root, requester, access)),
+    }
+}
+
+fn interrupt_range(is_legacy: bool) -> FaultReason {
+    match is_legacy {
+        true => FaultReason::LegacyInterruptRange,
+        false => FaultReason::InterruptRange,
+    }
+}
+
+/// What a request gets in legacy mode that the guest's tables would grant and the host does not.
+fn refused_in_legacy_mode(access: Access) -> FaultReason {
+    match access.write {
+        true => FaultReason::LegacyNoWrite,
+        false => FaultReason::LegacyNoRead,
     }
 }
 
@@ -48,49 +79,67 @@ fn unmapped(
     root: Option<RootTable>,
     (source_id, pasid): (SourceId, Option<Pasid>),
     (iova, access): (Iova, Access),
-) -> FaultReason {
+) -> Option<FaultReason> {
     let updates = TableUpdates::Withheld;
     // Whatever the table says of it.
     let is_interrupt = pasid.is_none() && iova.is_interrupt();
-    let walked = match root {
-        Some(RootTable::Scalable(_)) if is_interrupt => return FaultReason::InterruptRange,
-        Some(RootTable::Legacy(_)) if is_interrupt => return FaultReason::LegacyInterruptRange,
-        Some(RootTable::Scalable(root)) => read_context(memory, caps, root, source_id)
-            .and_then(|context| {
-                read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))
-            })
-            .map(|found| translate(memory, caps, &found.entry, iova, access, updates)),
-        Some(RootTable::Legacy(root)) => read_legacy_context(memory, caps, root, source_id)
-            .map(|context| translate_legacy(memory, caps, &context, iova, access, updates)),
-        Some(RootTable::Abort | RootTable::Unusable) | None => {
-            return FaultReason::RootTablePointer;
+    let (walked, refused) = match root? {
+        RootTable::Scalable(_) if is_interrupt => return Some(interrupt_range(false)),
+        RootTable::Legacy(_) if is_interrupt => return Some(interrupt_range(true)),
+        RootTable::Scalable(root) => {
+            let walked = read_context(memory, caps, root, source_id)
+                .and_then(|context| {
+                    read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))
+                })
+                .map(|found| translate(memory, caps, &found.entry, iova, access, updates));
+            // The shadow does not follow, or the host refused the mapping.
+            (walked, FaultReason::SecondStageNotPresent)
         }
+        RootTable::Legacy(root) => {
+            let walked = read_legacy_context(memory, caps, root, source_id)
+                .map(|context| translate_legacy(memory, caps, &context, iova, access, updates));
+            (walked, refused_in_legacy_mode(access))
+        }
+        RootTable::Abort => return None,
+        RootTable::Unusable => return Some(FaultReason::RootTablePointer),
     };
-    match walked {
+    Some(match walked {
         Err(fault) => fault.reason,
         Ok(Err(reason)) => reason,
-        // The table grants it: the shadow does not follow, or the host refused the mapping.
-        Ok(Ok(_)) => FaultReason::SecondStageNotPresent,
-    }
+        Ok(Ok(_)) => refused,
+    })
 }
 
 /// Why nothing is bound, as the guest's tables have it: that is what a VMM would report.
-fn reason(
+fn unbound(
     memory: &dyn GuestMemory,
     caps: &Capabilities,
     root: Option<RootTable>,
-    source_id: SourceId,
-    pasid: Option<Pasid>,
-) -> FaultReason {
-    let fault = match root {
-        Some(RootTable::Scalable(root)) => read_context(memory, caps, root, source_id)
-            .and_then(|context| {
-                read_pasid(memory, caps, &context, pasid.unwrap_or(context.rid_pasid))
-            })
-            .err(),
-        Some(RootTable::Legacy(root)) => read_legacy_context(memory, caps, root, source_id).err(),
-        Some(RootTable::Abort | RootTable::Unusable) | None => None,
+    (source_id, pasid): (SourceId, Option<Pasid>),
+    access: Access,
+) -> Option<FaultReason> {
+    let (fault, refused) = match root? {
+        RootTable::Abort => return None,
+        RootTable::Unusable => return Some(FaultReason::RootTablePointer),
+        RootTable::Legacy(_) if pasid.is_some() => return Some(FaultReason::PasidUnderLegacy),
+        RootTable::Legacy(root) => {
+            let fault = read_legacy_context(memory, caps, root, source_id).err();
+            (fault, refused_in_legacy_mode(access))
+        }
+        RootTable::Scalable(root) => {
+            let fault = match read_context(memory, caps, root, source_id) {
+                Ok(context) if pasid.is_some() && !context.pasids => {
+                    return Some(FaultReason::PasidDisabled);
+                }
+                Ok(context) => {
+                    let pasid = pasid.unwrap_or(context.rid_pasid);
+                    read_pasid(memory, caps, &context, pasid).err()
+                }
+                Err(fault) => Some(fault),
+            };
+            (fault, FaultReason::PasidEntryNotPresent)
+        }
     };
     // The tables have an entry, yet nothing is bound: the host refused it.
-    fault.map_or(FaultReason::PasidEntryNotPresent, |fault| fault.reason)
+    Some(fault.map_or(refused, |fault| fault.reason))
 }

@@ -167,7 +167,10 @@ impl GuestTables {
             let shown = level < 2 || level < 4 && self.cap >> (32 + level) & 1 == 1;
             let address = entry & ADDRESS;
             let misplaced = large && (!shown || address >> 12 & (covers - 1) != 0);
-            if granted == 0 || entry & 0x000f_ffff_ffff_ffff & self.beyond() != 0 || misplaced {
+            // Bit 11 is SNP in a leaf, with ECAP.SC.
+            let snoops = (level == 1 || large) && self.shows(7);
+            let malformed = misplaced || entry >> 11 & 1 == 1 && !snoops;
+            if granted == 0 || entry & 0x000f_ffff_ffff_ffff & self.beyond() != 0 || malformed {
                 continue;
             }
             if level > 1 && !large {

@@ -472,8 +472,7 @@ impl Machine {
             Ok((address, granted)) => DmaOutcome::Translated(address, granted),
             Err(reason) => {
                 let slot = pasid.map_or(Slot::Rid, Slot::Pasid);
-                // While translation is off the guest has no fault processing to report to.
-                if root.is_some() {
+                if let Some(reason) = reason {
                     let fault = HostFault::new(slot, iova, access, reason);
                     let reported = self.unit.report_host_fault(device, fault);
                     debug_assert!(reported.is_ok());

@@ -91,8 +91,10 @@ impl Engine {
 
     /// Whether a completion's promise holds: no guard from before, and nothing with the host that contradicts it.
     fn holds(&self, shared: &Shared, barrier: Barrier) -> bool {
+        // What a retry has bound anew is filled first.
+        let follows = !self.ledger.contradicts() && !self.ledger.has_unfilled();
         // Planted (row 29): a wait completes whatever is still under way.
-        is_planted(129) || !self.ledger.contradicts() && shared.guards.passed(barrier)
+        is_planted(129) || follows && shared.guards.passed(barrier)
     }
 
     /// Tells the VMM, once for each device, that a completion waits for what the host did not give up.
