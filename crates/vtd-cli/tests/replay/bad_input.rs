@@ -78,6 +78,19 @@ fn version_1_has_nothing_of_version_2() {
     }
 }
 
+/// What no device can be asked for is said, not passed over.
+#[test]
+fn what_a_device_cannot_do_is_refused() {
+    let files = Files::new();
+    for (line, wanted) in [
+        ("device-tlb-done 00:03.0", "device-tlb-done: no `endpoint` line names it"),
+        ("endpoint 00:03.0", "00:03.0 cannot be attached: it is assigned"),
+    ] {
+        let complaint = complaint(&files.add("unable.rec", in_version_2(line)));
+        assert!(complaint.starts_with(&format!("line 71: {wanted}")), "{complaint}");
+    }
+}
+
 /// Letters of a shipped file that change: an answer or a refusal with its line, never a panic.
 #[test]
 fn a_file_with_changed_letters_is_refused_or_replayed_but_never_more() {

@@ -15,8 +15,6 @@ pub(super) struct GuestTables {
     pub(super) cap: u64,
     pub(super) ecap: u64,
     pub(super) host_address_width: u8,
-    /// The hosts of assigned devices shadow second-stage tables.
-    pub(super) shadows: bool,
 }
 
 /// The present PASID-table entries of a device, by slot.
@@ -233,20 +231,8 @@ impl GuestTables {
             1 if self.cap >> 60 & 1 == 1 => Some(FirstStageLevels::Five),
             _ => None,
         };
-        let second_stage = match low >> 2 & 7 {
-            1 if self.cap >> 9 & 1 == 1 => Some(SecondStageLevels::Three),
-            2 if self.cap >> 10 & 1 == 1 => Some(SecondStageLevels::Four),
-            3 if self.cap >> 11 & 1 == 1 => Some(SecondStageLevels::Five),
-            _ => None,
-        };
         let binding = match (low >> 6 & 7, levels) {
             _ if reserved => None,
-            (2, _) if self.shadows && self.shows(46) && low & self.beyond() == 0 => {
-                let table = Gpa(low & ADDRESS);
-                second_stage.map(|levels| {
-                    Binding::shadow(SecondStage { table, levels, accessed_dirty: false })
-                })
-            }
             (1, Some(levels)) if self.shows(47) && first & self.beyond() == 0 => {
                 Some(Binding::FirstStage(FirstStage {
                     table: Gpa(first & ADDRESS),

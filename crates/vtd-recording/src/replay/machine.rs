@@ -84,7 +84,6 @@ impl Machine {
             cap: header.cap,
             ecap: header.ecap,
             host_address_width: caps.host_address_width(),
-            shadows,
         };
         let host_state = HostState::new(Arc::clone(&host), tables, Quotas::default());
         let version = header.format_version;
