@@ -44,6 +44,12 @@ pub(crate) fn permissions(granted: Granted) -> Option<Permissions> {
     }
 }
 
+/// PERM of a DMA that was served. Only a read of no bytes is served where nothing is granted (a page of the first stage that may
+/// be read, over one of the second that may be written): that counts as the read that it is.
+pub(crate) fn served(granted: Granted) -> Permissions {
+    permissions(granted).unwrap_or(Permissions::Read)
+}
+
 /// What came of a translation request.
 pub(crate) fn translation_answer(answer: &Result<Completion, DmaError>) -> TranslationAnswer {
     let Ok(completion) = answer else { return TranslationAnswer::Fault };

@@ -9,7 +9,7 @@ use vtd::{
 
 use super::note::Note;
 use super::recorded_unit::Recorded;
-use crate::format::{DmaAnswer, Event, FormatVersion, Permissions, RequestAccess};
+use crate::format::{DmaAnswer, Event, FormatVersion, RequestAccess};
 use crate::requests;
 
 /// The [`DmaHandle`] of a recorded unit.
@@ -74,8 +74,7 @@ impl RecordedDma {
         let answer = match found {
             Ok(found) => {
                 let (gpa, size) = found.page();
-                let permissions = requests::permissions(found.granted());
-                let permissions = permissions.unwrap_or(Permissions::Read);
+                let permissions = requests::served(found.granted());
                 DmaAnswer::Translated { gpa, mask: size - 1, permissions }
             }
             // Neither is a request that the unit translates, and neither changes it.

@@ -106,7 +106,7 @@ pub(super) fn dma_agrees(
         ) => {
             permissions.serve(access)
                 && Gpa(gpa.0 | iova & mask) == *address
-                && (!strict || requests::permissions(*granted) == Some(*permissions))
+                && (!strict || requests::served(*granted) == *permissions)
         }
         (DmaAnswer::Fault, DmaOutcome::Translated(..)) => false,
     }
@@ -136,12 +136,10 @@ pub(super) fn translation_agrees(
 /// What a DMA came to, as a recording would have it: of one page.
 pub(super) fn answer_of(outcome: &DmaOutcome) -> DmaAnswer {
     match outcome {
-        DmaOutcome::Translated(address, granted) => match requests::permissions(*granted) {
-            Some(permissions) => {
-                DmaAnswer::Translated { gpa: address.page(), mask: 0xfff, permissions }
-            }
-            None => DmaAnswer::Fault,
-        },
+        DmaOutcome::Translated(address, granted) => {
+            let permissions = requests::served(*granted);
+            DmaAnswer::Translated { gpa: address.page(), mask: 0xfff, permissions }
+        }
         DmaOutcome::Refused => DmaAnswer::Fault,
     }
 }
@@ -151,13 +149,7 @@ pub(super) fn show_outcome(outcome: &DmaOutcome) -> String {
     match outcome {
         DmaOutcome::Refused => "fault".into(),
         DmaOutcome::Translated(address, granted) => {
-            let permissions = match (granted.read, granted.write) {
-                (true, true) => "rw",
-                (true, false) => "r",
-                (false, true) => "w",
-                (false, false) => "nothing",
-            };
-            format!("{:x} {permissions}", address.0)
+            format!("{:x} {}", address.0, requests::served(*granted))
         }
     }
 }
