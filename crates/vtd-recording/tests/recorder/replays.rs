@@ -38,7 +38,8 @@ fn everything_of_version_2_is_recorded_and_replayed() {
     let mut kinds = BTreeSet::new();
     for folder in ["requests", "devices", "bindings", "interrupts"] {
         for (name, original) in corpus(&format!("vectors/{folder}")) {
-            if !original.starts_with("# vtd-recording 2") {
+            // What a device answers without having been told has a note, not a line (ICE).
+            if !original.starts_with("# vtd-recording 2") || name.contains("/ice") {
                 continue;
             }
             let (recorded, _) = record(&original);

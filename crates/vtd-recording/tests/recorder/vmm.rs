@@ -131,6 +131,12 @@ impl Vmm {
                 let _answer = self.unit.remap_interrupt(*source_id, *address, *data);
             }
             Event::Renumber { source_id, new } => {
+                self.emulate(*source_id);
+                // One that came about by a DMA alone gives way.
+                if let Some((other, _)) = self.devices.remove(new) {
+                    self.unit.release(other).unwrap();
+                    let _left = self.unit.run();
+                }
                 let device = self.devices.remove(source_id).unwrap();
                 self.unit.renumber(device.0, *new).unwrap();
                 self.devices.insert(*new, device);
@@ -197,7 +203,9 @@ impl Vmm {
                     let gpa = found.address().page();
                     DmaAnswer::Translated { gpa, mask: 0xfff, permissions }
                 }
-                Err(DmaError::Fault(_) | DmaError::Blocked) => DmaAnswer::Fault,
+                Err(DmaError::Fault(_) | DmaError::Blocked | DmaError::Interrupt) => {
+                    DmaAnswer::Fault
+                }
                 Err(other) => panic!("{other} for {iova:x}"),
             }
         })
