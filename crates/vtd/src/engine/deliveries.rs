@@ -98,7 +98,6 @@ impl Engine {
         if let Some(device) = self.device_tlbs.undelivered().find_map(ready) {
             return Some((device, Kind::DeviceTlb));
         }
-        drop_undeliverable(shared);
         let waiting: Vec<_> = shared.responses().devices().collect();
         let device = waiting
             .into_iter()
@@ -214,8 +213,8 @@ fn attached(shared: &Shared, source_id: SourceId) -> Option<Arc<Device>> {
     devices.of_source(source_id).filter(|device| !device.is_released()).cloned()
 }
 
-/// Drops responses for devices that have been released.
-fn drop_undeliverable(shared: &Shared) {
+/// Drops responses that no device takes: of those that have been released or have nobody to be told. Nothing is to wait for them.
+pub(super) fn drop_undeliverable(shared: &Shared) {
     if shared.responses().is_empty() {
         return;
     }

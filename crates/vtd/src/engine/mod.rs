@@ -29,6 +29,7 @@ use crate::invalidation_queue::InvalidationQueue;
 use crate::shared::Shared;
 use crate::translation::Mode;
 use crate::{DeviceId, Effect};
+use deliveries::drop_undeliverable;
 use device_tlbs::DeviceTlbs;
 use outgoing::OutgoingCall;
 use task::{DeviceJob, Due, PendingCommands, Purpose, Source, Task, Work, Worked};
@@ -231,6 +232,7 @@ impl Engine {
                 return Advance::Call(OutgoingCall::Allocator(call));
             }
             self.take_device_job(shared);
+            drop_undeliverable(shared);
             if self.complete_due(shared) {
                 // It may have been asked to go on again meanwhile.
                 continue;

@@ -1,11 +1,11 @@
 //! Requests that the guest's tables do not admit.
 
 use vtd::spec::{Capabilities, PageRequest};
-use vtd::{Attachment, PageRequestError};
+use vtd::{Attachment, PageRequestError, Step};
 
 use super::machine::{Machine, PQT, PRS};
 use crate::guest::card::{ECAP_CARDS, page_request};
-use crate::guest::{CAP, ECAP, Guest, source_id};
+use crate::guest::{CAP, ECAP, Guest, STATUS, source_id};
 
 const CONTEXT: u64 = 0x2000 + 3 * 8 * 32;
 
@@ -187,4 +187,20 @@ fn a_device_that_is_gone_asks_for_nothing() {
     assert!(machine.guest.is_idle());
     assert!(matches!(ask(), Err(PageRequestError::UnknownDevice(_))));
     assert_eq!(machine.guest.unit.counts().page_requests_dropped, 0);
+}
+
+/// A response that nobody takes is nothing that a wait has to wait for, whenever it came up.
+#[test]
+fn an_unclaimed_response_holds_nothing_up() {
+    let mut machine = Machine::new();
+    let plain = machine.guest.emulate(5);
+    machine.guest.put(0x2000 + 5 * 8 * 32, &[0x3_000d]);
+    let handle = machine.guest.unit.dma(plain, None).unwrap();
+    let guard = handle.guard();
+    assert!(!machine.guest.invalidate(&[]));
+    let asked = machine.guest.unit.page_request(plain, page_request(None, 0x5000, 7));
+    assert_eq!(code(asked), 0x47);
+    drop(guard);
+    assert_eq!(machine.guest.unit.run(), Step::Idle);
+    assert_eq!(machine.guest.get(STATUS) & 0xffff_ffff, 1);
 }
