@@ -9,6 +9,7 @@ use vtd_spec::descriptor::PageGroupResponse;
 use super::virtual_commands::{AllocatorAnswer, AllocatorCall};
 use super::{Engine, interrupts, virtual_commands};
 use crate::device::Device;
+use crate::diagnostics::Subject;
 use crate::host_calls::{HostAnswer, HostRequest, perform};
 use crate::shared::{Shared, count};
 use crate::{
@@ -113,7 +114,8 @@ impl Engine {
             Returned::Response(device, response, Err(error)) => {
                 let (device, operation) = (device.id, HostOperation::Respond);
                 let slot = response.pasid.map_or(Slot::Rid, Slot::Pasid);
-                shared.push(Effect::HostCallFailed { device, slot, operation, error });
+                let failed = Effect::HostCallFailed { device, slot, operation, error };
+                shared.push_limited(Subject::HostCallFailed(device), failed);
             }
         }
     }

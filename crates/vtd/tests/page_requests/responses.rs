@@ -153,6 +153,23 @@ fn a_response_that_the_host_refuses_is_told_and_not_repeated() {
     assert_eq!(machine.host_told(), [] as [&str; 0]);
 }
 
+/// A guest can have as many refused as it likes.
+#[test]
+fn of_many_responses_that_the_host_refuses_some_are_told() {
+    let mut machine = Machine::new();
+    machine.host.fail_calls(|call| matches!(call, HostCall::Respond { .. }));
+    for _ in 0..20 {
+        assert!(machine.guest.invalidate(&[response(4, Some(5), 1, 0); 100]));
+    }
+    let told = machine.guest.effects();
+    let refused = told.iter().filter(|effect| matches!(effect, Effect::HostCallFailed { .. }));
+    // Ten at once, and one a second.
+    assert!((10..100).contains(&refused.count()), "{}", told.len());
+    let counts = machine.guest.unit.counts();
+    assert_eq!((counts.host_failures, counts.effects_lost), (2_000, 0));
+    assert!(counts.effects_suppressed > 1_900);
+}
+
 #[test]
 fn a_reset_forgets_responses() {
     for kind in [ResetKind::Warm, ResetKind::PowerOn] {
