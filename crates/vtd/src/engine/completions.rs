@@ -125,9 +125,12 @@ impl Engine {
     fn complete(&mut self, shared: &Shared, purpose: Purpose) {
         let mut registers = shared.registers();
         match purpose {
-            Purpose::Root => registers.status.rtps = true,
+            // A later command that has not begun has its own completion.
+            Purpose::Root => registers.status.rtps = registers.commands.root.is_none(),
             Purpose::Translation(on) => registers.status.tes = on,
+            Purpose::ContextCommand if registers.commands.context => {}
             Purpose::ContextCommand => registers.finish_context_command(true),
+            Purpose::IotlbCommand if registers.commands.iotlb => {}
             Purpose::IotlbCommand => registers.finish_iotlb_command(true),
             Purpose::Release(device) => {
                 drop(registers);
@@ -138,7 +141,9 @@ impl Engine {
                     shared.push(Effect::Released(device));
                 }
             }
-            Purpose::InterruptTable => registers.status.irtps = true,
+            Purpose::InterruptTable => {
+                registers.status.irtps = registers.commands.interrupt_table.is_none();
+            }
             Purpose::InterruptRemapping(on) => registers.status.ires = on,
             Purpose::Compatibility(on) => registers.status.cfis = on,
             Purpose::ProtectedMemory(on) => registers.protected_memory.enable.status = on,

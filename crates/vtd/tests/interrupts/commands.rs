@@ -1,7 +1,9 @@
 //! SIRTP, IRE, CFI and IRTA.
 
+use std::sync::Arc;
+
 use vtd::ResetKind;
-use vtd::spec::Capabilities;
+use vtd::spec::{Capabilities, SourceId};
 
 use crate::guest::{CAP, ECAP, Guest};
 use crate::machine::*;
@@ -171,4 +173,27 @@ fn a_reset_turns_remapping_off() {
         set_table(&guest, TABLE | 7);
         assert_eq!(vector(&guest, 3), Ok(0x32));
     }
+}
+
+/// IRTPS is that of the SIRTP written last, even if one before it is over when that has not begun.
+#[test]
+fn an_earlier_sirtp_does_not_complete_a_later_one() {
+    let log = Arc::new(Log::default());
+    let mut guest = on(|config| config.interrupt_listener = Some(Arc::clone(&log) as _));
+    let unit = guest.unit.clone();
+    let kept = guest.read(0x1c, 4) & KEPT;
+    put_entry(&guest, 3, entry(0x31));
+    let delivered = unit.deliver_interrupt(SourceId(REQUESTER), request(3), 0, |_| {
+        // It waits for this delivery.
+        command(&guest, SIRTP);
+        assert_eq!(guest.read(0x1c, 4) & SIRTP, 0);
+        // The listener is to be told of an invalidation first, which a write does not do.
+        guest.ring(&[INTERRUPTS_GLOBAL]);
+        guest.write(0x18, 4, SIRTP | kept);
+    });
+    assert!(delivered.is_ok());
+    guest.write(0x18, 4, kept);
+    assert_eq!(guest.read(0x1c, 4) & SIRTP, 0);
+    assert!(guest.is_idle());
+    assert_eq!(guest.read(0x1c, 4) & SIRTP, SIRTP);
 }
