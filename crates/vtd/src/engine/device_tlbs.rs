@@ -41,7 +41,7 @@ struct Outstanding {
 pub(super) enum Answered {
     /// To an outstanding invalidation, which is done.
     Outstanding(DeviceTlbInvalidation),
-    /// To one that is answered already, has timed out or was forgotten.
+    /// To one that is answered already, has timed out or was forgotten, or is to be delivered anew.
     Late,
     /// To one that the device was never given.
     Unexpected,
@@ -115,6 +115,8 @@ impl DeviceTlbs {
             return if id.0 < self.next { Answered::Late } else { Answered::Unexpected };
         };
         match self.outstanding.get(place).copied() {
+            // The endpoint that had it before was asked, and another is to be.
+            Some(one) if one.device == device && one.delivered.is_none() => Answered::Late,
             Some(one) if one.device == device => {
                 self.outstanding.remove(place);
                 self.count_undelivered();
@@ -137,8 +139,11 @@ impl DeviceTlbs {
         &mut self,
         patience: Duration,
     ) -> Option<(DeviceId, DeviceTlbInvalidation)> {
+        // The clock is read once, however many there are: this is asked before each descriptor.
+        let now = Instant::now();
         let overdue = |one: &Outstanding| {
-            one.expired || one.delivered.is_some_and(|since| since.elapsed() > patience)
+            let waited = one.delivered.map(|since| now.saturating_duration_since(since));
+            one.expired || waited.is_some_and(|waited| waited > patience)
         };
         let place = self.outstanding.iter().position(overdue)?;
         let taken = self.outstanding.remove(place);

@@ -123,6 +123,22 @@ fn a_device_is_told_through_the_endpoint_that_it_has_now() {
     assert_eq!(guest.get(crate::guest::STATUS), 1);
 }
 
+/// What the new endpoint has not been told is not done, whatever the one before it says.
+#[test]
+fn an_answer_of_the_endpoint_before_does_not_count_for_the_one_that_is_still_to_be_told() {
+    let (first, second) = (Card::slow(), Card::slow());
+    let mut guest = Guest::with_cards(|_| {});
+    let device = guest.plug(3, &first);
+    assert!(!guest.invalidate(&[device_tlb(3, 0x1000)]));
+    guest.unit.set_endpoint(device, Arc::clone(&second) as _).unwrap();
+    guest.unit.device_tlb_invalidated(device, first.take_ids()[0]).unwrap();
+    assert_eq!((guest.unit.run(), second.take()), (Step::Waiting, vec!["tlb - 1000 1".into()]));
+    assert_eq!((guest.get(crate::guest::STATUS), guest.read(0x34, 4)), (0, 0));
+    guest.unit.device_tlb_invalidated(device, second.take_ids()[0]).unwrap();
+    assert!(guest.is_idle());
+    assert_eq!(guest.get(crate::guest::STATUS), 1);
+}
+
 /// Does from inside the call what a device does: asks for a page, and answers before it says that it will.
 #[derive(Default)]
 struct Reentrant {
