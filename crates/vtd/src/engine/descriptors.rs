@@ -6,8 +6,8 @@ use vtd_cache::{
 };
 use vtd_host::{StageOneInvalidation, StageOneRange};
 use vtd_spec::descriptor::{
-    AddressMask, ContextCacheInvalidation, Descriptor, IotlbInvalidation, IotlbScope, PageRange,
-    PasidCacheInvalidation, PasidIotlbInvalidation,
+    AddressMask, ContextCacheInvalidation, Descriptor, InterruptEntryCacheInvalidation,
+    IotlbInvalidation, IotlbScope, PageRange, PasidCacheInvalidation, PasidIotlbInvalidation,
 };
 use vtd_spec::planted::is_planted;
 
@@ -250,6 +250,9 @@ fn cost(descriptor: &Descriptor, capacities: &Capacities) -> u32 {
         Descriptor::PasidIotlb(PasidIotlbInvalidation { pages: Some(pages), .. }) => {
             pages.range().pages().min(capacities.translations as u64)
         }
+        Descriptor::InterruptEntryCache(
+            indices @ InterruptEntryCacheInvalidation::Indices { .. },
+        ) => (indices.indices().len() as u64).min(capacities.interrupt_entries as u64),
         _ => 0,
     };
     // A place in a cache is looked at in a fraction of the time that an entry in guest memory takes.

@@ -57,6 +57,25 @@ fn what_is_cached() {
     }
 }
 
+// feature: 3.bounded work and memory
+/// An invalidation of many indices looks at as many places, and takes as much of the budget.
+#[test]
+fn a_queue_of_wide_invalidations_is_served_piece_by_piece() {
+    let guest = on(|_| {});
+    for place in 0..0x1000 {
+        guest.put(0x10_0000 + place * 16, &interrupts(0, 12)[..2]);
+    }
+    guest.command(IRE);
+    guest.write(0x88, 8, 0);
+    guest.write(0x90, 8, 0x10_0007);
+    guest.command(0x0600_0000);
+    guest.write(0x88, 8, 0xfff0);
+    // 4,096 places each, 64 of which count as one entry of a table.
+    assert!((1..=64).contains(&(guest.read(0x80, 8) / 16)), "{:x}", guest.read(0x80, 8));
+    assert!(guest.is_idle());
+    assert_eq!(guest.read(0x80, 8), 0xfff0);
+}
+
 // feature: 6.IM above MHMV is refused
 #[test]
 fn index_masks_up_to_mhmv() {
