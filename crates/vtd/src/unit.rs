@@ -1,6 +1,7 @@
 //! The remapping unit, as a VMM sees it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use vtd_cache::{DeviceKey, Ledger, SavedSlot};
@@ -29,9 +30,16 @@ use crate::{
 /// A register write does a bounded amount of work and never waits for the host; [`step`](Self::step) does the rest, on whatever
 /// thread the VMM gives it, and [`take_effect`](Self::take_effect) yields what the VMM has to do. Every method may be called from
 /// any thread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct RemappingUnit {
     pub(crate) shared: Arc<Shared>,
+}
+
+/// What it is made of. No lock is taken, so that it can be printed from anywhere.
+impl fmt::Debug for RemappingUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RemappingUnit").field(&self.shared.config).finish()
+    }
 }
 
 /// A fault of an assigned device, as the host's IOMMU reported it.
@@ -229,9 +237,9 @@ impl RemappingUnit {
         capabilities.map(Some).map_err(|source| AttachError::Host { source_id, source })
     }
 
-    /// Releases a device. From now on its requests have no translation, and its endpoint is not called any more: an invalidation
-    /// that it has not answered counts as done. [`Effect::Released`] follows when nothing is held for it
-    /// and no guard of it is open.
+    /// Releases a device. From now on its requests have no translation, and its endpoint is not called any more, but for a call
+    /// that another thread has begun: an invalidation that it has not answered counts as done. [`Effect::Released`] follows when
+    /// nothing is held for it, no guard of it is open and no call of its endpoint is under way.
     ///
     /// # Errors
     /// [`UnknownDevice`] if it has been released before.
@@ -404,11 +412,11 @@ impl RemappingUnit {
     }
 
     /// A unit that goes on where a saved one stopped, and whose guest has started: it is shown what the state says, which may be
-    /// less than what is configured (an agreement narrowed it), never more, and which the hosts must have. Device handles stay what they were; interrupts that had not been taken as
-    /// effects before the save are the VMM's to carry over.
-    /// A unit that goes on where a saved one stopped. Device handles stay what they were; interrupts that had not been taken as
-    /// effects before the save are the VMM's to carry over. Endpoints are not part of the state: the VMM names them again with
-    /// [`set_endpoint`](Self::set_endpoint), and what they had not answered is delivered again.
+    /// less than what is configured (an agreement narrowed it), never more, and which the hosts must have.
+    ///
+    /// Device handles stay what they were; interrupts that had not been taken as effects before the save are the VMM's to carry
+    /// over. Endpoints are not part of the state: the VMM names them again with [`set_endpoint`](Self::set_endpoint), and what
+    /// they had not answered is delivered again.
     ///
     /// # Errors
     /// [`RestoreError`]: another version, another configuration, or a field that no unit can have.
