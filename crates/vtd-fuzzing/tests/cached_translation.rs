@@ -2,7 +2,7 @@
 
 use vtd_fuzzing::cached_translation::run;
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn short_programs() {
     bolero::check!().with_iterations(300).with_max_len(800).for_each(|bytes: &[u8]| {
@@ -10,7 +10,7 @@ fn short_programs() {
     });
 }
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn long_programs() {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;

@@ -2,7 +2,7 @@
 
 use vtd_fuzzing::reconciliation::{EntryKind, Operation, Program};
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 /// For random tables, bindings and scopes the host holds what the reference says, and no call changes nothing.
 #[test]
 fn the_result_equals_the_reference() {
@@ -30,7 +30,7 @@ fn a_program_makes_its_calls() {
     assert_eq!(Program { operations }.run(), 3);
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 /// Programs of two hundred operations: the state that random short ones never build up.
 #[test]
 fn long_programs_equal_the_reference() {

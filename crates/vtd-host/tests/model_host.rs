@@ -227,7 +227,7 @@ fn pasids_have_as_many_bits_as_the_host_says() {
     }
 }
 
-// feature: 7.erratum 772415
+// feature: 7.capabilities: erratum 772415
 #[test]
 fn the_erratum_forbids_first_stage_tables_over_read_only_memory() {
     let rows =

@@ -141,7 +141,7 @@ fn as_recorded() -> Outcome {
     Ok(())
 }
 
-// feature: 9.save and restore after any step
+// feature: 9.after any step and any input
 #[test]
 fn saved_and_restored_after_every_input() -> Outcome {
     let mut options = Options::default();
@@ -187,7 +187,7 @@ fn all_devices_assigned() -> Outcome {
     Ok(())
 }
 
-// feature: 9.save and restore after any step
+// feature: 9.after any step and any input
 #[test]
 fn all_devices_assigned_and_saved_after_every_input() -> Outcome {
     let mut options = Options::default();

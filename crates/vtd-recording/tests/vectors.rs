@@ -48,7 +48,7 @@ fn as_they_are() {
     every_vector_agrees(&Options::default());
 }
 
-// feature: 9.save and restore after any step
+// feature: 9.after any step and any input
 #[test]
 fn saved_and_restored_after_every_input() {
     let mut options = Options::default();
@@ -58,7 +58,7 @@ fn saved_and_restored_after_every_input() {
 
 /// The same vectors for a device that is host-backed: its tables are shadowed, and what is mapped is compared after each wait and
 /// each register-based invalidation.
-// feature: 7.replay of second-stage and legacy tables with every device assigned
+// feature: 7.shadows: recordings and vectors with every device assigned
 #[test]
 fn shadowed() {
     for every in [None, Some(1)] {

@@ -104,7 +104,7 @@ fn every_domain_count() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 10.host address width
+// feature: 10.host address width (HAW)
 #[test]
 fn host_address_width() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;

@@ -22,7 +22,7 @@ fn built(builder: CapabilitiesBuilder) -> Result<(u64, u64), CapabilityError> {
     Ok((cap, ecap))
 }
 
-// feature: 10.capabilities of recorded Linux guests, said in words
+// feature: 10.builder: capabilities of recorded Linux guests
 #[test]
 fn what_recorded_units_showed() {
     let scalable = CapabilitiesBuilder::scalable;
@@ -46,7 +46,7 @@ fn what_recorded_units_showed() {
     }
 }
 
-// feature: 10.every capability said in words
+// feature: 10.builder: every capability in words
 #[test]
 fn every_flag() {
     let cap: [(u32, Change, Change); 14] = [
@@ -212,7 +212,7 @@ fn places_of_registers() {
     }
 }
 
-// feature: 10.capabilities that do not fit together are refused
+// feature: 10.builder: what does not fit together is refused
 #[test]
 fn what_does_not_fit() {
     let legacy = CapabilitiesBuilder::legacy;

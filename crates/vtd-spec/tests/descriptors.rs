@@ -50,7 +50,7 @@ const RESERVED: [(u64, u64, u64, u64, u64); 17] = [
     (0x09, 0, FULL, 0xfff0_0000_0000_01e0, 0xffff_ffff_ffff_f003),
 ];
 
-// feature: 3.reserved bits and granularities of descriptors
+// feature: 3.descriptors: reserved bits and granularities
 #[test]
 fn every_reserved_bit() -> Result<(), CapabilityError> {
     for (qw0, qw1, ecap, reserved0, reserved1) in RESERVED {
@@ -90,7 +90,7 @@ fn check_reserved(raw: [u64; 4], wide: bool, caps: &Capabilities, expected: (u8,
     }
 }
 
-// feature: 3.all nine descriptor types, both widths
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn narrow_descriptors_end_after_two_quadwords() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -103,7 +103,7 @@ fn narrow_descriptors_end_after_two_quadwords() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.all nine descriptor types, both widths
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn every_type_number() -> Result<(), CapabilityError> {
     // IQEI of a descriptor with this type: 128 bits wide, 256 bits wide.
@@ -139,7 +139,7 @@ fn every_type_number() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.all nine descriptor types, both widths
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn types_whose_capability_is_not_shown() -> Result<(), CapabilityError> {
     // First quadword, capability, IQEI without it: 128 bits wide, 256 bits wide.
@@ -164,7 +164,7 @@ fn types_whose_capability_is_not_shown() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.reserved bits and granularities of descriptors
+// feature: 3.descriptors: reserved bits and granularities
 #[test]
 fn every_granularity() -> Result<(), CapabilityError> {
     // Type and the IQEI of granularities 0 to 3.
@@ -184,7 +184,7 @@ fn every_granularity() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.waits: status, interrupt, fence (type 5)
+// feature: 3.descriptors: wait: status, interrupt, fence (type 5)
 #[test]
 fn waits_wait_for_something() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -195,7 +195,7 @@ fn waits_wait_for_something() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.PASID-based IOTLB (type 6)
+// feature: 3.descriptors: PASID-based IOTLB (type 6)
 #[test]
 fn every_address_mask() -> Result<(), CapabilityError> {
     let address = 0xfedc_ba98_7654_3000_u64;
@@ -232,7 +232,7 @@ fn every_address_mask() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.device-TLB ranges
+// feature: 3.device TLBs: ranges (S)
 #[test]
 fn every_device_tlb_range() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -345,7 +345,7 @@ fn every_index_mask() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 3.context cache (type 1)
+// feature: 3.descriptors: context cache (type 1)
 #[test]
 fn function_masks() {
     // Mask and which of the functions 0 to 7 are the same as function 1 of the device.
@@ -591,7 +591,7 @@ fn descriptors() -> Vec<([u64; 2], Descriptor, &'static str)> {
     ]
 }
 
-// feature: 3.all nine descriptor types, both widths
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn raw_values() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;
@@ -607,7 +607,7 @@ fn raw_values() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 4.format of page group responses
+// feature: 4.page group responses: format (type 9), with and without PASID
 #[test]
 fn response_codes_without_a_meaning_are_failures() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, FULL)?;

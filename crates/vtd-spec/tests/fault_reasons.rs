@@ -86,7 +86,7 @@ const QUALIFIED: &[u8] = &[
     0x85, 0x86, 0x87, 0x90, 0x91,
 ];
 
-// feature: 2.codes of scalable mode
+// feature: 2.fault codes: scalable mode
 #[test]
 fn every_code() {
     for code in 0..=u8::MAX {
@@ -99,7 +99,7 @@ fn every_code() {
     assert!(FaultReason::ALL.iter().eq(CODES.iter().map(|(_, reason)| reason)));
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn every_qualified_code() {
     for (code, reason) in CODES {

@@ -14,7 +14,7 @@ const PLAIN: FaultRecord = FaultRecord {
     address_type: AddressType::Untranslated,
 };
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn raw_values() {
     let pasid = Some(Pasid::from_low_bits(0xa_bcde));
@@ -96,7 +96,7 @@ fn interrupt_faults_hold_an_index() {
     );
 }
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn every_reason_comes_back() {
     for code in 0..=u8::MAX {

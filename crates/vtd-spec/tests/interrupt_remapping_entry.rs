@@ -28,7 +28,7 @@ const PLAIN: InterruptRemappingEntry = InterruptRemappingEntry {
     delivery: REMAPPED,
 };
 
-// feature: 6.format of interrupt remapping entries
+// feature: 6.entries: format
 #[test]
 fn raw_values() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP | PI, ECAP)?;
@@ -113,7 +113,7 @@ fn raw_values() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 6.format of interrupt remapping entries
+// feature: 6.entries: format
 #[test]
 fn not_present_entries_keep_fpd() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;
@@ -124,7 +124,7 @@ fn not_present_entries_keep_fpd() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 6.format of interrupt remapping entries
+// feature: 6.entries: format
 #[test]
 fn every_reserved_bit() -> Result<(), CapabilityError> {
     // CAP, EIME, well-formed first quadword, reserved bits of both quadwords.
@@ -168,7 +168,7 @@ fn every_reserved_bit() -> Result<(), CapabilityError> {
     Ok(())
 }
 
-// feature: 6.format of interrupt remapping entries
+// feature: 6.entries: format
 #[test]
 fn sources() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP, ECAP)?;

@@ -15,7 +15,7 @@ const PLAIN: PageRequest = PageRequest {
     group_index: 0,
 };
 
-// feature: 4.format of page requests
+// feature: 4.page requests: format of an entry
 #[test]
 fn raw_values() {
     let pasid = Some(Pasid::from_low_bits(0xa_bcde));
@@ -71,7 +71,7 @@ fn raw_values() {
     }
 }
 
-// feature: 4.format of page requests
+// feature: 4.page requests: format of an entry
 #[test]
 fn every_reserved_bit() {
     let reserved = [0xffc0_0000_0000_fe00_u64, 0, u64::MAX, u64::MAX];

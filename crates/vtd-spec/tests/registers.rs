@@ -355,7 +355,7 @@ fn protected_memory() {
     check32(ProtectedMemoryEnable::from_bits, ProtectedMemoryEnable::bits, 0x8000_0001, &rows);
 }
 
-// feature: 5.format of the virtual command registers
+// feature: 5.virtual commands: registers (VCCAP, VCMD, VCRSP)
 #[test]
 fn virtual_commands() {
     let pasid = Pasid::new(0xa_bcde).unwrap();

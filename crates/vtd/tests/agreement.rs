@@ -106,7 +106,7 @@ const TABLE: [(&str, Change, u64, u64, &str); 17] = [
     ),
 ];
 
-// feature: 7.capabilities agreed with the host
+// feature: 7.capabilities: never more than the hosts have
 #[test]
 fn what_a_host_lacks_is_not_shown() {
     for (name, change, cap, ecap, _) in TABLE {
@@ -129,7 +129,7 @@ fn what_a_host_lacks_is_not_shown() {
     }
 }
 
-// feature: 7.capabilities frozen when the guest starts
+// feature: 7.capabilities: frozen when the guest starts
 #[test]
 fn a_guest_that_has_started_sees_no_change() {
     for (name, change, _, _, feature) in TABLE {

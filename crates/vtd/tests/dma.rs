@@ -30,8 +30,8 @@ fn outcome(answer: Result<u64, DmaError>) -> String {
 }
 
 // feature: 1.requests with PASID (PASIDE, PDTS)
-// feature: 1.translation off
-// feature: 8.abort mode
+// feature: 1.translation off (TE)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn modes() {
     // Abort mode needs ADMS.
@@ -89,7 +89,7 @@ fn modes() {
     }
 }
 
-// feature: 1.interrupt address range
+// feature: 1.interrupt address range (FEE0_0000 to FEEF_FFFF)
 #[test]
 fn the_interrupt_range_in_a_request_with_pasid_is_an_address() {
     let mut guest = Guest::new();
@@ -109,7 +109,7 @@ fn the_interrupt_range_in_a_request_with_pasid_is_an_address() {
     }
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn fpd_suppresses_the_record_alone() {
     // Where FPD is set, what is broken, the code, whether it is recorded.
@@ -190,7 +190,7 @@ fn rid_pasid_and_rid_priv() {
     assert_eq!(translate(&handle, 0x5000, Access::READ), Ok(0x5000));
 }
 
-// feature: 7.attach, release and retry
+// feature: 7.devices: attach, release and retry
 #[test]
 fn handles_end_with_their_device() {
     let mut guest = Guest::new();
@@ -297,7 +297,7 @@ impl Wake for Wakes {
     }
 }
 
-// feature: 3.waits wait for DMA under way
+// feature: 3.queue: waits follow DMA under way
 #[test]
 fn a_guard_defers_what_follows_its_drop() {
     let wakes = Arc::new(Wakes::default());
@@ -328,7 +328,7 @@ fn a_guard_defers_what_follows_its_drop() {
     assert_eq!(wakes.0.load(Ordering::SeqCst), before, "nobody waited for this one");
 }
 
-// feature: 3.waits wait for DMA under way
+// feature: 3.queue: waits follow DMA under way
 #[test]
 fn a_guard_kept_too_long_is_named_once() {
     let mut guest = Guest::made(guest::caps(), |config| {
@@ -421,7 +421,7 @@ fn race(change: impl Fn(&mut Guest, u64) -> [u64; 4], places: [u64; 2]) {
 
 const PLACES: [u64; 2] = [0x7000, 0x9000];
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn translations_race_with_changes_of_the_page_table() {
     race(
@@ -434,7 +434,7 @@ fn translations_race_with_changes_of_the_page_table() {
     );
 }
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn translations_race_with_changes_of_the_pasid_entry() {
     race(
@@ -460,7 +460,7 @@ fn put_two_devices(guest: &Guest) {
     }
 }
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn translations_race_with_changes_of_the_context_entry() {
     race(
@@ -476,7 +476,7 @@ fn translations_race_with_changes_of_the_context_entry() {
     );
 }
 
-// feature: 1.translations race with changes of the tables
+// feature: 1.walks: while the guest changes its tables
 #[test]
 fn translations_race_with_changes_of_the_root_table() {
     race(

@@ -123,7 +123,7 @@ impl GuestMemory for Noise {
 /// A few quadwords for each unit of work: an entry of eight is read at most five times.
 const ACCESSES_OF_A_BUDGET: u64 = DEFAULT_BUDGET as u64 * 50;
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 #[test]
 fn random_accesses_over_random_memory() {
     let offsets = [
@@ -276,7 +276,7 @@ fn random_accesses_over_random_memory() {
     }
 }
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 #[test]
 fn a_queue_that_never_ends_is_served_piece_by_piece() {
     let guest = Guest::new();
@@ -313,7 +313,7 @@ fn a_queue_that_never_ends_is_served_piece_by_piece() {
     assert!(guest.is_idle());
 }
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 #[test]
 fn tables_that_loop() {
     let pages = [0x1000_u64, 0x2000, 0x10_0000];

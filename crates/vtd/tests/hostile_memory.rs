@@ -43,7 +43,7 @@ impl HostIommu for Bottomless {
     }
 }
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 /// 256 devices, each with 2^20 PASIDs, out of 35 pages: all contexts name one directory, all of whose 16,384 entries name one
 /// table.
 #[test]

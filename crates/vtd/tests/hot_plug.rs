@@ -105,7 +105,7 @@ fn plug(unit: &RemappingUnit, numbers: &mut Numbers, sources: [u64; 4], is_assig
     }
 }
 
-// feature: 7.hot plug and unplug mid-traffic
+// feature: 7.devices: hot plug and unplug mid-traffic
 #[test]
 fn devices_come_and_go_mid_traffic() {
     for failing in [false, true] {
@@ -257,7 +257,8 @@ impl HostIommu for Gate {
     }
 }
 
-// feature: 7.released and renumbered while the host is called
+// feature: 7.devices: hot plug and unplug mid-traffic
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn gone_or_renumbered_while_the_host_is_called() {
     for call in ["bind", "replace", "unbind", "invalidate"] {

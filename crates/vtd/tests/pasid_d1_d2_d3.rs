@@ -10,7 +10,7 @@ use guest::calls::{Calls, held_by, host};
 use guest::{Guest, STATUS, first_stage, pasid_selective};
 use vtd::ResetKind;
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn bindings_follow_each_invalidation() {
     let (machine, calls) = (host(), Arc::new(Calls::default()));

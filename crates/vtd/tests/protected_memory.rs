@@ -33,7 +33,7 @@ fn enable(guest: &Guest) {
     assert_eq!(guest.read(PMEN, 4), EPM | 1);
 }
 
-// feature: 8.protected memory registers
+// feature: 8.protected memory: registers (PMEN, PLMBASE to PHMLIMIT)
 #[test]
 fn registers() {
     let table = [
@@ -83,7 +83,7 @@ const PLACES: [(u64, bool); 10] = [
     (0x5000, false),
 ];
 
-// feature: 8.protected memory: blocked without a record, whatever TE is
+// feature: 8.protected memory: DMA blocked without a record, whatever TE is
 #[test]
 fn no_dma_reaches_a_region() {
     for what in ["off", "pass-through", "first-stage", "second-stage", "pasid"] {
@@ -231,7 +231,7 @@ fn the_units_own_accesses_are_not_concerned() {
     assert_eq!(guest::fault_of(&handle, 0x6000), 0x71, "and faults are faults");
 }
 
-// feature: 8.protected memory: PRS follows when requests under way are over
+// feature: 8.protected memory: status follows requests under way (EPM, PRS)
 #[test]
 fn prs_waits_for_guards() {
     let guest = made(CAP | PLMR | PHMR);
@@ -272,7 +272,7 @@ fn restored(guest: &Guest, state: &UnitState) -> RemappingUnit {
     RemappingUnit::restore(config, &state, RestoreOnto::SameHost).unwrap()
 }
 
-// feature: 9.protected memory is saved
+// feature: 9.protected memory
 #[test]
 fn save_restore_and_reset() {
     let mut guest = made(CAP | PLMR | PHMR);
@@ -296,7 +296,7 @@ fn save_restore_and_reset() {
     }
 }
 
-// feature: 8.write-buffer flush
+// feature: 8.write-buffer flush (WBF, CAP.RWBF)
 #[test]
 fn write_buffer_flush() {
     for cap in [CAP, CAP | 1 << 4] {

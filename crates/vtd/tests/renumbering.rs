@@ -28,7 +28,7 @@ fn two_contexts() -> Guest {
     guest
 }
 
-// feature: 7.renumbered devices
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn a_handle_goes_on_under_the_new_source_id() {
     let guest = two_contexts();

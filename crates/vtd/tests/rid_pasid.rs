@@ -52,7 +52,7 @@ fn put_pasid(guest: &Guest, pasid: u64) {
 
 const VALUES: [u64; 6] = [0, 1, 0x3f, 0x40, 0x8_0000, 0xf_ffff];
 
-// feature: 7.RID_PASID of any value
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn emulated() {
     for from in VALUES {
@@ -78,7 +78,7 @@ fn emulated() {
     }
 }
 
-// feature: 7.RID_PASID changed while it is bound
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn assigned() {
     for from in VALUES {

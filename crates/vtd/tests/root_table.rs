@@ -27,7 +27,7 @@ fn leads_to(handle: &DmaHandle) -> Result<u64, DmaError> {
     translate(handle, 0x5000, Access::READ)
 }
 
-// feature: 8.caches dropped by SRTP (ESRTPS)
+// feature: 8.caches dropped by SRTP (CAP.ESRTPS)
 /// What SRTP makes the unit forget without an invalidation: with ESRTPS it has to, without it may.
 #[test]
 fn srtp_drops_what_every_entry_led_to() {
@@ -61,7 +61,7 @@ fn srtp_drops_what_every_entry_led_to() {
     }
 }
 
-// feature: 8.abort mode (TTM 3)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn abort_mode_blocks_everything_and_translation_off_nothing() {
     // Over scalable and over legacy tables, from which the unit comes.
@@ -103,7 +103,7 @@ fn abort_mode_blocks_everything_and_translation_off_nothing() {
     }
 }
 
-// feature: 8.abort mode (TTM 3)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn abort_mode_waits_for_transfers_and_is_saved() {
     let machine = host();

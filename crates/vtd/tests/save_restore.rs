@@ -95,7 +95,7 @@ fn act(guest: &mut Guest, action: &str) {
     }
 }
 
-// feature: 9.save and restore after any step
+// feature: 9.after any step and any input
 #[test]
 fn saved_after_any_step_the_end_is_the_same() {
     for action in ACTIONS {
@@ -145,7 +145,7 @@ fn host_for(onto: RestoreOnto, old: &Host) -> Host {
     }
 }
 
-// feature: 9.states of earlier versions
+// feature: 9.states: of earlier versions
 /// States that version 1 wrote, each in the midst of its action.
 #[test]
 fn states_of_version_1_are_read() {
@@ -225,7 +225,7 @@ fn latched_state_is_saved() {
     assert_eq!(held_by(&host).len(), 10);
 }
 
-// feature: 9.states that do not fit are refused
+// feature: 9.states: refused where they do not fit
 #[test]
 fn states_of_other_units_are_refused() {
     let (guest, host) = machine();
@@ -303,7 +303,7 @@ fn paths(value: &Value, path: &str, found: &mut Vec<String>) {
     }
 }
 
-// feature: 9.states that do not fit are refused
+// feature: 9.states: refused where they do not fit
 #[test]
 fn no_mutated_state_panics() {
     let (mut guest, old_host) = machine();

@@ -42,7 +42,7 @@ fn of(machine: &Host, device: u64) -> Vec<String> {
     held
 }
 
-// feature: 7.several units in one machine
+// feature: 7.units: several in one machine
 #[test]
 fn what_one_unit_does_does_not_touch_the_other() {
     type Act = fn(&mut Guest, DeviceId);
@@ -79,7 +79,7 @@ fn what_one_unit_does_does_not_touch_the_other() {
     }
 }
 
-// feature: 7.a device moved from one unit to another
+// feature: 7.units: a device moves from one to another
 #[test]
 fn a_device_moves_to_another_unit() {
     let machine = host();

@@ -42,7 +42,8 @@ fn reserved(allocator: &LocalPasidAllocator) -> Vec<u32> {
     allocator.reserved().into_iter().map(Pasid::get).collect()
 }
 
-// feature: 5.virtual commands: registers in the layout of revision 3.3
+// feature: 5.virtual commands: registers (VCCAP, VCMD, VCRSP)
+// feature: 5.virtual commands: PASIDs allocated and freed (VCMD, VCRSP)
 #[test]
 fn registers_and_responses() {
     // Whatever VER says: Linux takes version 1.0.
@@ -104,7 +105,7 @@ fn without_vcs_there_is_nothing() {
     }
 }
 
-// feature: 5.virtual commands: one at a time
+// feature: 5.virtual commands: one at a time (VCRSP.IP)
 #[test]
 fn a_command_is_under_way_until_a_step() {
     let guest = made(|_| {});
@@ -125,7 +126,7 @@ fn a_command_is_under_way_until_a_step() {
     assert_eq!(guest.read(VCRSP, 8), 2);
 }
 
-// feature: 5.virtual commands: PASIDs fit ECAP.PSS
+// feature: 5.virtual commands: PASIDs fit ECAP.PSS and the quota
 #[test]
 fn pasids_fit_pss_and_the_quota() {
     // Three bits of PASID.
@@ -161,7 +162,7 @@ fn units_share_an_allocator() {
     assert_eq!(reserved(&allocator), [0_u32; 0]);
 }
 
-// feature: 5.virtual commands: given back on reset and drop
+// feature: 5.virtual commands: PASIDs given back on reset and drop
 #[test]
 fn nothing_leaks() {
     for kind in [ResetKind::PowerOn, ResetKind::Warm] {
@@ -347,7 +348,7 @@ fn restore(
     RemappingUnit::restore(config, state, onto)
 }
 
-// feature: 5.virtual commands: saved and restored
+// feature: 5.virtual commands: PASIDs survive save and restore
 #[test]
 fn what_the_guest_has_survives() {
     let allocator = Arc::new(LocalPasidAllocator::new());

@@ -88,7 +88,7 @@ fn left(caches: &mut Caches) -> Vec<String> {
     left
 }
 
-// feature: 3.PASID cache (type 7)
+// feature: 3.descriptors: PASID cache (type 7)
 #[test]
 fn each_invalidation_drops_what_it_should() {
     let all = || (0..3).map(DeviceKey);
@@ -264,7 +264,7 @@ fn fill(caches: &mut Caches, tag: Tag, iova: u64, access: Access, translation: T
     caches.fill_translation(now, tag, Iova(iova), access, translation);
 }
 
-// feature: 3.PASID-based IOTLB (type 6)
+// feature: 3.descriptors: PASID-based IOTLB (type 6)
 #[test]
 fn known_failure_04_every_address_mask_flushes_its_whole_range() {
     let last_page = u64::MAX >> 12;
@@ -353,7 +353,8 @@ fn random_ranges_leave_exactly_what_does_not_overlap() {
     }
 }
 
-// feature: 1.execute and supervisor requests (ERE, SRE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
+// feature: 1.supervisor requests and write protection (SRE, WPE)
 #[test]
 fn privileged_and_execute_requests_share_nothing_with_others() {
     let kinds = [READ, READ.with_privilege(), READ.executing(), READ.executing().with_privilege()];
@@ -388,7 +389,7 @@ fn a_write_is_served_only_with_permission_and_a_dirty_bit() {
     }
 }
 
-// feature: 1.interrupt address range
+// feature: 1.interrupt address range (FEE0_0000 to FEEF_FFFF)
 #[test]
 fn an_interrupt_address_in_a_large_page_is_not_served() {
     for (size, first) in [

@@ -12,7 +12,7 @@ fn fill(guest: &Guest, device: u32, count: u32) {
     (1..=count).for_each(|pasid| guest.entry(device, pasid, (0x101, 1, 0)));
 }
 
-// feature: 7.quotas of bindings
+// feature: 7.bindings: quotas
 #[test]
 fn beyond_the_quota_nothing_is_bound_stored_or_called() {
     // (per device, per unit, what device 0 and device 1 get of 5 each)
@@ -100,7 +100,7 @@ fn what_became_rid_pasid_goes_even_behind_a_pasid_that_found_no_space() {
     assert_eq!(ledger.counts().over_quota, 1);
 }
 
-// feature: 7.quotas of bindings
+// feature: 7.bindings: quotas
 #[test]
 fn a_starved_device_is_named_once_space_is_free() {
     let guest = Guest::new();

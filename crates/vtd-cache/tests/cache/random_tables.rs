@@ -121,7 +121,7 @@ fn in_range(slots: &SlotScope, number: u32) -> bool {
     }
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn a_reconciliation_makes_its_scope_what_the_tables_say_and_nothing_else() {
     let mut numbers = Numbers(0x00c0_ffee);

@@ -223,7 +223,7 @@ fn three_devices_two_pasids() {
     assert_eq!(ledger.counts().held, 2);
 }
 
-// feature: 7.RID_PASID of any value
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn a_change_of_rid_pasid_empties_the_new_one_first_and_binds_the_old_one_last() {
     for (a, b) in [(0, 5), (5, 0), (64, 70), (70, 64), (1, 0x1fff)] {
@@ -248,7 +248,7 @@ fn a_change_of_rid_pasid_empties_the_new_one_first_and_binds_the_old_one_last() 
     }
 }
 
-// feature: 7.RID_PASID of any value
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn rid_is_in_a_scope_by_its_held_or_its_current_rid_pasid() {
     for (range, reached) in
@@ -290,7 +290,7 @@ fn a_shrunken_directory_unbinds_what_is_past_its_end() {
     assert!(calls.is_empty());
 }
 
-// feature: 7.tables that name nothing are not bound
+// feature: 7.bindings: tables that name nothing bind nothing
 #[test]
 fn tables_that_lead_nowhere_mean_nothing() {
     // What the guest does to its tables; whether Rid survives it, and PASID 3.
@@ -323,7 +323,7 @@ fn tables_that_lead_nowhere_mean_nothing() {
     }
 }
 
-// feature: 7.tables that name nothing are not bound
+// feature: 7.bindings: tables that name nothing bind nothing
 #[test]
 fn what_the_host_cannot_take_is_nothing() {
     let guest = Guest::new();

@@ -24,7 +24,7 @@ fn states(ledger: &Ledger) -> Vec<SavedSlot> {
     ledger.save(DeviceKey(0))
 }
 
-// feature: 9.same host adopted, fresh host bound
+// feature: 9.bindings: same host adopted, fresh host bound
 #[test]
 fn the_same_host_is_adopted_without_a_call() {
     let (guest, before, mut host) = unit();
@@ -40,7 +40,7 @@ fn the_same_host_is_adopted_without_a_call() {
     assert_eq!(short(&calls), ["0 - unbind"]);
 }
 
-// feature: 9.same host adopted, fresh host bound
+// feature: 9.bindings: same host adopted, fresh host bound
 #[test]
 fn a_fresh_host_is_given_exactly_what_was_held() {
     for size in 1..20 {
@@ -74,7 +74,7 @@ fn a_fresh_host_is_given_exactly_what_was_held() {
     }
 }
 
-// feature: 9.same host adopted, fresh host bound
+// feature: 9.bindings: same host adopted, fresh host bound
 #[test]
 fn what_a_fresh_host_refuses_is_a_failed_bind() {
     let (guest, before, _) = unit();

@@ -34,7 +34,7 @@ fn translation_off_passes_rid_through_and_empties_the_rest() {
     }
 }
 
-// feature: 7.legacy mode
+// feature: 7.bindings: legacy mode (TT 2)
 #[test]
 fn legacy_mode_binds_rid_for_pass_through_alone() {
     // (context entry, held)

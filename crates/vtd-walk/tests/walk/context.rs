@@ -15,7 +15,7 @@ fn code(guest: &Guest, caps: &Capabilities, source_id: u16) -> Option<u8> {
     read(guest, caps, source_id).err().map(|fault| fault.reason.code())
 }
 
-// feature: 1.root tables, lower and upper half
+// feature: 1.root table, lower and upper half (RTADDR, TTM 1)
 #[test]
 fn both_halves_of_the_root_lead_to_their_tables() {
     // (source-id, root qword, context table, context entry)
@@ -44,7 +44,7 @@ fn both_halves_of_the_root_lead_to_their_tables() {
     }
 }
 
-// feature: 2.codes of root and context entries
+// feature: 2.fault codes: root and context entries
 #[test]
 fn known_failure_09_each_root_and_context_fault_has_its_scalable_code() {
     // (root qword, context qwords, code, FPD, recorded)
@@ -77,7 +77,7 @@ fn known_failure_09_each_root_and_context_fault_has_its_scalable_code() {
     }
 }
 
-// feature: 2.codes of root and context entries
+// feature: 2.fault codes: root and context entries
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_root_half_faults_3a() {
     for (caps, reserved) in [(fewest(), 0xffff_0000_0000_0ffe), (most(), 0xfff0_0000_0000_0ffe_u64)]
@@ -96,7 +96,7 @@ fn known_failure_07_every_reserved_bit_of_a_root_half_faults_3a() {
     }
 }
 
-// feature: 2.codes of root and context entries
+// feature: 2.fault codes: root and context entries
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_context_entry_faults_42() {
     let only = |ecap: u64| caps(FEWEST_CAP, FEWEST_ECAP | ecap, 48);
@@ -150,7 +150,7 @@ fn pdts_gives_the_end_of_the_pasids() {
     }
 }
 
-// feature: 1.root tables, lower and upper half
+// feature: 1.root table, lower and upper half (RTADDR, TTM 1)
 #[test]
 fn the_root_table_means_what_its_mode_and_the_capabilities_say() {
     let adms = caps(FEWEST_CAP, FEWEST_ECAP | 1 << 52, 48);

@@ -64,8 +64,8 @@ fn walk(guest: &Guest, iova: u64, access: Access) -> Result<u64, u8> {
     walk_with(guest, &most(), &rules, iova, access).map(|translated| translated.address.0)
 }
 
-// feature: 1.first-stage, 4 and 5 levels
-// feature: 1.first-stage pages of 2 MiB and 1 GiB
+// feature: 1.first-stage: tables of 4 and 5 levels (FSPM, CAP.FS5LP)
+// feature: 1.first-stage: pages of 2 MiB and 1 GiB (CAP.FS1GP)
 #[test]
 fn pages_of_three_sizes_under_four_and_five_levels() {
     // (level of the leaf, leaf, page, address)
@@ -92,7 +92,7 @@ fn pages_of_three_sizes_under_four_and_five_levels() {
     }
 }
 
-// feature: 1.one copy of each entry in a walk
+// feature: 1.walks: each entry is read once, into a copy
 #[test]
 fn known_failure_17_an_entry_is_read_once_even_if_it_is_about_to_change() {
     // Each entry loses P as soon as it has been read: the walk goes by its copy, and the change shows at the exchange.
@@ -106,7 +106,7 @@ fn known_failure_17_an_entry_is_read_once_even_if_it_is_about_to_change() {
     assert_eq!(guest.take_reads().len(), 5);
 }
 
-// feature: 1.canonical first-stage addresses
+// feature: 1.first-stage: canonical addresses (FSPM)
 #[test]
 fn known_failure_08_canonical_by_the_levels_alone() {
     // (levels, address, canonical); the second-stage widths of the unit are 39 to 57 bits.
@@ -137,7 +137,7 @@ fn known_failure_08_canonical_by_the_levels_alone() {
     }
 }
 
-// feature: 1.first-stage, 4 and 5 levels
+// feature: 1.first-stage: tables of 4 and 5 levels (FSPM, CAP.FS5LP)
 #[test]
 fn upper_half_addresses_index_the_upper_half_of_the_tables() {
     let guest = Guest::new(&[
@@ -154,7 +154,7 @@ fn upper_half_addresses_index_the_upper_half_of_the_tables() {
     );
 }
 
-// feature: 2.codes of first-stage tables
+// feature: 2.fault codes: first-stage tables
 #[test]
 fn what_cannot_be_read_is_70_or_73_at_the_root() {
     assert_eq!(walk(&Guest::new(&[]), FIVE, READ), Err(0x73));
@@ -167,7 +167,7 @@ fn what_cannot_be_read_is_70_or_73_at_the_root() {
     assert_eq!(walk(&guest, FOUR, READ), Err(0x70));
 }
 
-// feature: 2.codes of first-stage tables
+// feature: 2.fault codes: first-stage tables
 #[test]
 fn p_is_tested_first_at_each_level() {
     for level in 1..=5 {
@@ -179,7 +179,7 @@ fn p_is_tested_first_at_each_level() {
     }
 }
 
-// feature: 2.codes of first-stage tables
+// feature: 2.fault codes: first-stage tables
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_first_stage_entry_faults_72() {
     let no_1g = caps(0x1000_000c_222f_0e86, MOST_ECAP, 52);
@@ -218,7 +218,7 @@ fn known_failure_07_every_reserved_bit_of_a_first_stage_entry_faults_72() {
     }
 }
 
-// feature: 1.user and write permission of every level
+// feature: 1.first-stage: user and write permission of every level (U/S, R/W)
 #[test]
 fn user_and_write_permission_of_every_level_count() {
     let write_protect = |on| {
@@ -261,7 +261,7 @@ fn user_and_write_permission_of_every_level_count() {
     }
 }
 
-// feature: 1.execute disable (XD, NXE, ERE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
 #[test]
 fn known_failure_07_xd_counts_with_nxe_alone() {
     for level in 1..=5 {
@@ -280,8 +280,8 @@ fn known_failure_07_xd_counts_with_nxe_alone() {
     }
 }
 
-// feature: 1.first-stage accessed and dirty bits
-// feature: 1.extended accessed bit (EAFE)
+// feature: 1.first-stage: accessed and dirty bits (A, D)
+// feature: 1.first-stage: extended accessed bits (EAFE, EA)
 #[test]
 fn known_failure_05_accessed_and_dirty_are_exchanged_root_first_and_leaf_last() {
     for (level, leaf) in [(1, 0xabc_d007), (2, 0x4020_0087), (3, 0x1_4000_0087)] {
@@ -333,7 +333,7 @@ fn a_walk_that_only_looks_writes_nothing_and_claims_no_dirty_bit() {
     assert!(guest.take_exchanges().is_empty());
 }
 
-// feature: 1.first-stage accessed and dirty bits
+// feature: 1.first-stage: accessed and dirty bits (A, D)
 #[test]
 fn known_failure_05_an_entry_that_changed_is_walked_again() {
     // (level whose entry changes before its exchange, its new value, outcome)
@@ -383,7 +383,7 @@ fn an_entry_that_changes_for_ever_is_91_after_a_bounded_number_of_walks() {
     }
 }
 
-// feature: 2.codes of first-stage tables
+// feature: 2.fault codes: first-stage tables
 #[test]
 fn memory_that_cannot_be_written_is_91() {
     let mut guest = tables(1, 0xabc_d007);

@@ -14,7 +14,7 @@ fn entry(low: u64, high: u64) -> Guest {
     Guest::new(&[(0x1120, 0x2001), (0x1128, 0), (0x2180, low), (0x2188, high)])
 }
 
-// feature: 1.legacy mode
+// feature: 1.legacy mode: root, context and second-stage tables (TTM 0)
 #[test]
 fn one_table_serves_all_functions_of_a_bus() {
     let rows = [
@@ -35,7 +35,7 @@ fn one_table_serves_all_functions_of_a_bus() {
     }
 }
 
-// feature: 2.codes of legacy mode
+// feature: 2.fault codes: legacy mode
 #[test]
 fn each_root_and_context_fault_has_its_legacy_code() {
     // (root qwords, context qwords, code, FPD, recorded)
@@ -75,7 +75,7 @@ fn each_root_and_context_fault_has_its_legacy_code() {
     }
 }
 
-// feature: 2.codes of legacy mode
+// feature: 2.fault codes: legacy mode
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_legacy_root_entry_faults_a() {
     for (caps, reserved) in [(fewest(), 0xffff_0000_0000_0ffe_u64), (most(), 0xfff0_0000_0000_0ffe)]
@@ -92,7 +92,7 @@ fn known_failure_07_every_reserved_bit_of_a_legacy_root_entry_faults_a() {
     }
 }
 
-// feature: 2.codes of legacy mode
+// feature: 2.fault codes: legacy mode
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_legacy_context_entry_faults_b() {
     // (caps, entry, reserved bits of both qwords, bits that make it invalid)
@@ -125,7 +125,7 @@ fn known_failure_07_every_reserved_bit_of_a_legacy_context_entry_faults_b() {
     }
 }
 
-// feature: 1.legacy mode
+// feature: 1.legacy mode: root, context and second-stage tables (TTM 0)
 #[test]
 fn the_widths_are_those_of_sagaw() {
     for sagaw in 1..8 {
@@ -142,7 +142,7 @@ fn the_widths_are_those_of_sagaw() {
     }
 }
 
-// feature: 1.legacy mode
+// feature: 1.legacy mode: root, context and second-stage tables (TTM 0)
 #[test]
 fn translation_types_need_their_capabilities() {
     // (TT, ECAP, accepted)

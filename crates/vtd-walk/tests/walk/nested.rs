@@ -47,7 +47,7 @@ fn walk(guest: &Guest, accessed_dirty: bool, iova: u64, access: Access) -> Resul
         .map_err(|reason| reason.code())
 }
 
-// feature: 1.nested translation
+// feature: 1.nested: both stages (PGTT 3, ECAP.NEST)
 #[test]
 fn both_stages_lead_to_the_page() {
     let found = walk(&guest(), false, 0x5678, Access::WRITE).unwrap();
@@ -55,7 +55,7 @@ fn both_stages_lead_to_the_page() {
     assert!(found.granted.read && found.granted.write && found.dirty);
 }
 
-// feature: 1.nested translation
+// feature: 1.nested: both stages (PGTT 3, ECAP.NEST)
 #[test]
 fn the_page_is_the_smaller_one_and_both_stages_permit() {
     // (first-stage entry and its place, second-stage entry and its place, page, bytes, writable)
@@ -81,7 +81,7 @@ fn the_page_is_the_smaller_one_and_both_stages_permit() {
     }
 }
 
-// feature: 2.codes of nested translation
+// feature: 2.fault codes: nested translation (74 to 77)
 #[test]
 fn faults_of_each_stage() {
     // (place, value, code)
@@ -111,7 +111,7 @@ fn faults_of_each_stage() {
     assert_eq!(walk(&guest(), false, 1 << 47, Access::READ).map(|found| found.page.0), Err(0x80));
 }
 
-// feature: 1.nested translation
+// feature: 1.nested: both stages (PGTT 3, ECAP.NEST)
 #[test]
 fn a_first_stage_entry_that_needs_no_mark_needs_no_write_permission() {
     let guest = guest();
@@ -127,7 +127,7 @@ fn a_first_stage_entry_that_needs_no_mark_needs_no_write_permission() {
     assert_eq!(walk(&guest, false, 0x5678, Access::WRITE).map(|found| found.page.0), Err(0x77));
 }
 
-// feature: 1.nested accessed and dirty bits
+// feature: 1.nested: accessed and dirty bits in both stages (SSADE)
 #[test]
 fn accessed_and_dirty_bits_of_both_stages() {
     let guest = guest();

@@ -34,7 +34,7 @@ fn code(guest: &Guest, caps: &Capabilities) -> Option<u8> {
     read(guest, caps, 0x5009, 0x41).err().map(|fault| fault.reason.code())
 }
 
-// feature: 1.one copy of each entry in a walk
+// feature: 1.walks: each entry is read once, into a copy
 #[test]
 fn known_failure_17_each_entry_is_read_once() {
     for (pasid, directory, place) in [
@@ -83,8 +83,8 @@ fn known_failure_06_the_first_pasid_past_the_directory_faults_46() {
     }
 }
 
-// feature: 2.codes of PASID directory entries
-// feature: 2.codes of PASID-table entries
+// feature: 2.fault codes: PASID directory entries
+// feature: 2.fault codes: PASID-table entries
 #[test]
 fn known_failure_09_each_directory_and_table_fault_has_its_code() {
     // (directory entry, qw0 of the PASID entry, code)
@@ -116,7 +116,7 @@ fn known_failure_09_each_directory_and_table_fault_has_its_code() {
     }
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn known_failure_11_fpd_accumulates_over_every_entry_read() {
     // FPD of the context entry, the directory entry and the PASID entry; what the last two say otherwise; code; recorded.
@@ -170,7 +170,7 @@ fn known_failure_02_p_is_all_that_counts_in_an_entry_without_it() {
     assert_eq!(code(&guest, &fewest()), Some(0x59));
 }
 
-// feature: 2.codes of PASID directory entries
+// feature: 2.fault codes: PASID directory entries
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_directory_entry_faults_52() {
     for (caps, reserved) in [
@@ -190,7 +190,7 @@ fn known_failure_07_every_reserved_bit_of_a_directory_entry_faults_52() {
     }
 }
 
-// feature: 2.codes of PASID-table entries
+// feature: 2.fault codes: PASID-table entries
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_pasid_entry_faults_5a() {
     const HIGH: u64 = 0xffff_ffff_ffff_ffff;
@@ -261,7 +261,7 @@ fn known_failure_07_every_reserved_bit_of_a_pasid_entry_faults_5a() {
     }
 }
 
-// feature: 1.execute disable (XD, NXE, ERE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
 #[test]
 fn ere_and_nxe_count_only_with_ers() {
     let guest = entry([0x41, 5, 0x9022, 0, 0, 0, 0, 0]);
@@ -272,7 +272,7 @@ fn ere_and_nxe_count_only_with_ers() {
     assert!(matches!(with.translation, Translation::FirstStage(_)));
 }
 
-// feature: 1.kinds of PASID-table entries
+// feature: 1.PASID-table entries of every type (PGTT)
 #[test]
 fn types_need_their_capabilities() {
     // ECAP without PT, FSTS and SSTS in turn

@@ -61,8 +61,8 @@ fn both(guest: &Guest, caps: &Capabilities, access: Access) -> [Result<u64, u8>;
     })
 }
 
-// feature: 1.second-stage, 3 to 5 levels
-// feature: 1.second-stage pages of 2 MiB and 1 GiB
+// feature: 1.second-stage: tables of 3, 4 and 5 levels (AW, CAP.SAGAW)
+// feature: 1.second-stage: pages of 2 MiB and 1 GiB (CAP.SSLPS)
 #[test]
 fn pages_of_three_sizes_under_three_to_five_levels() {
     // (level of the leaf, leaf, page, address); EMT, IPAT, 61:52, TM and 63 are ignored.
@@ -89,7 +89,7 @@ fn pages_of_three_sizes_under_three_to_five_levels() {
     }
 }
 
-// feature: 1.second-stage, 3 to 5 levels
+// feature: 1.second-stage: tables of 3, 4 and 5 levels (AW, CAP.SAGAW)
 #[test]
 fn an_address_beyond_aw_is_84_or_4() {
     let rows = [(39, 0), (48, 1), (57, 2)];
@@ -108,7 +108,7 @@ fn an_address_beyond_aw_is_84_or_4() {
     }
 }
 
-// feature: 2.codes of second-stage tables
+// feature: 2.fault codes: second-stage tables
 #[test]
 fn what_cannot_be_read_is_7b_or_3_at_the_root_and_78_or_7_below() {
     assert_eq!(both(&Guest::new(&[]), &most(), READ), [Err(0x7b), Err(3)]);
@@ -118,7 +118,7 @@ fn what_cannot_be_read_is_7b_or_3_at_the_root_and_78_or_7_below() {
     }
 }
 
-// feature: 1.second-stage permissions
+// feature: 1.second-stage: permissions of every level (R, W)
 #[test]
 fn no_permission_at_all_is_79_and_a_lacking_one_85_or_86() {
     for level in 1..=5 {
@@ -153,7 +153,7 @@ fn no_permission_at_all_is_79_and_a_lacking_one_85_or_86() {
     }
 }
 
-// feature: 1.second-stage permissions
+// feature: 1.second-stage: permissions of every level (R, W)
 #[test]
 fn permissions_accumulate_and_79_is_only_for_an_entry_that_grants_nothing() {
     // Read-only above, write-only below: the entry is present, the path grants nothing.
@@ -169,7 +169,7 @@ fn permissions_accumulate_and_79_is_only_for_an_entry_that_grants_nothing() {
     assert!(found.granted.read && !found.granted.write);
 }
 
-// feature: 1.second-stage permissions
+// feature: 1.second-stage: permissions of every level (R, W)
 #[test]
 fn permission_is_tested_before_reserved_bits() {
     for level in 1..=5 {
@@ -191,7 +191,7 @@ fn permission_is_tested_before_reserved_bits() {
     }
 }
 
-// feature: 2.codes of second-stage tables
+// feature: 2.fault codes: second-stage tables
 #[test]
 fn known_failure_07_every_reserved_bit_of_a_second_stage_entry_faults_7a_or_c() {
     let no_snoop = caps(MOST_CAP, MOST_ECAP & !0x80, 52);
@@ -234,7 +234,7 @@ fn known_failure_07_every_reserved_bit_of_a_second_stage_entry_faults_7a_or_c() 
     }
 }
 
-// feature: 1.second-stage accessed and dirty bits (SSADE)
+// feature: 1.second-stage: accessed and dirty bits (SSADE)
 #[test]
 fn known_failure_05_accessed_and_dirty_with_ssade_alone() {
     let stage = |on| stage(SecondStageLevels::Five, on);
@@ -280,7 +280,7 @@ fn known_failure_05_accessed_and_dirty_with_ssade_alone() {
     assert!(guest.take_reads().len() <= 16 * 5);
 }
 
-// feature: 1.second-stage accessed and dirty bits (SSADE)
+// feature: 1.second-stage: accessed and dirty bits (SSADE)
 #[test]
 fn known_failure_05_an_entry_that_changed_is_walked_again() {
     for (new, outcome) in [(0xddd_d003, Ok(0xddd_d678)), (0, Err(0x79)), (0xabc_d001, Err(0x85))] {

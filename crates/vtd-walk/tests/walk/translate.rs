@@ -37,7 +37,7 @@ fn legacy(
         .map_err(|reason| reason.code())
 }
 
-// feature: 1.pass-through
+// feature: 1.pass-through (PGTT 4, ECAP.PT)
 #[test]
 fn pass_through_is_bounded_by_the_host_address_width() {
     let nothing = Guest::new(&[]);
@@ -67,7 +67,8 @@ fn pass_through_is_bounded_by_the_host_address_width() {
     assert!(nothing.take_reads().is_empty());
 }
 
-// feature: 1.execute and supervisor requests (ERE, SRE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
+// feature: 1.supervisor requests and write protection (SRE, WPE)
 #[test]
 fn execute_and_supervisor_requests_have_to_be_enabled() {
     let nothing = Guest::new(&[]);
@@ -91,7 +92,7 @@ fn execute_and_supervisor_requests_have_to_be_enabled() {
     }
 }
 
-// feature: 1.execute disable (XD, NXE, ERE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
 #[test]
 fn known_failure_07_xd_is_honoured_with_nxe_ere_and_ers() {
     // One 4-level path for address 0; XD in the leaf.
@@ -117,7 +118,7 @@ fn known_failure_07_xd_is_honoured_with_nxe_ere_and_ers() {
     }
 }
 
-// feature: 1.kinds of PASID-table entries
+// feature: 1.PASID-table entries of every type (PGTT)
 #[test]
 fn each_type_is_walked_by_its_own_table() {
     // First stage at 14000, second stage (4 levels) at 24000, of address 0.
@@ -148,7 +149,7 @@ fn each_type_is_walked_by_its_own_table() {
     );
 }
 
-// feature: 1.legacy mode
+// feature: 1.legacy mode: root, context and second-stage tables (TTM 0)
 #[test]
 fn legacy_addresses_are_bounded_by_mgaw_and_aw() {
     let guest = Guest::new(&[(0x2_5000, 0), (0x2_4000, 0), (0x2_3000, 0)]);
@@ -164,7 +165,7 @@ fn legacy_addresses_are_bounded_by_mgaw_and_aw() {
     }
 }
 
-// feature: 1.interrupt address range
+// feature: 1.interrupt address range (FEE0_0000 to FEEF_FFFF)
 #[test]
 fn what_leads_to_the_interrupt_range_is_blocked_and_leaves_no_mark() {
     // (address, blocked)

@@ -8,7 +8,7 @@ use crate::guest::calls::held_by;
 use crate::guest::{Guest, STATUS, first_stage, pasid_selective};
 use crate::machine::Machine;
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn rtps_waits_for_the_last_of_two_commands() {
     let Machine { mut guest, host, .. } = Machine::new();
@@ -41,7 +41,7 @@ fn rtps_waits_for_the_last_of_two_commands() {
     assert!(guest.invalidate(&[]));
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn each_stuck_device_is_named() {
     let Machine { mut guest, host, .. } = Machine::new();

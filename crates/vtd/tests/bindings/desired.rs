@@ -6,7 +6,7 @@ use crate::guest::calls::held_by;
 use crate::guest::{ECAP, Guest, context_of, first_stage, pass_through};
 use crate::machine::Machine;
 
-// feature: 7.change of root table or translation enable
+// feature: 7.bindings: change of root table or translation enable (SRTP, TE)
 #[test]
 fn translation_off_and_on_and_reset() {
     for off in ["te", "warm", "power"] {
@@ -45,7 +45,7 @@ fn translation_off_and_on_and_reset() {
     }
 }
 
-// feature: 7.tables that name nothing are not bound
+// feature: 7.bindings: tables that name nothing bind nothing
 #[test]
 fn what_is_desired() {
     let adms = ECAP | 1 << 52;
@@ -152,7 +152,7 @@ fn a_smaller_directory_unbinds_what_lies_behind_it() {
     assert_eq!(calls.take(), ["unbind 00:03.0 2041"]);
 }
 
-// feature: 7.RID_PASID of any value
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn a_new_rid_pasid_moves_in_order() {
     let Machine { mut guest, calls, .. } = Machine::new();

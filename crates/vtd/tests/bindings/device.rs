@@ -12,7 +12,7 @@ use crate::guest::{
 };
 use crate::machine::Machine;
 
-// feature: 7.attach, release and retry
+// feature: 7.devices: attach, release and retry
 #[test]
 fn attach_is_refused() {
     let attach = |guest: &Guest, device| {
@@ -48,7 +48,7 @@ fn attach_is_refused() {
     assert!(guest.unit.retry(emulated).is_err());
 }
 
-// feature: 7.attach, release and retry
+// feature: 7.devices: attach, release and retry
 #[test]
 fn release_leaves_nothing() {
     let Machine { mut guest, host, .. } = Machine::new();
@@ -78,7 +78,7 @@ fn release_leaves_nothing() {
     assert_eq!(guest.unit.counts().ledger.held, 10);
 }
 
-// feature: 7.attach, release and retry
+// feature: 7.devices: attach, release and retry
 #[test]
 fn released_in_the_middle_of_the_queue() {
     // However far the work has come when the device goes, and whatever is asked meanwhile, nothing of it is left.
@@ -143,7 +143,7 @@ fn released_in_the_middle_of_the_queue() {
     }
 }
 
-// feature: 7.attach, release and retry
+// feature: 7.devices: attach, release and retry
 #[test]
 fn a_device_that_the_host_has_lost_can_be_released() {
     // Unplugged from the host first; then the guest removes its entries, or the VMM releases the device, or both.

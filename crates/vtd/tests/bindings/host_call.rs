@@ -49,7 +49,7 @@ impl HostIommu for Gate {
     }
 }
 
-// feature: 7.waits follow the calls of the host
+// feature: 7.bindings: waits follow the calls of the host
 #[test]
 fn nothing_waits_for_a_host_call_under_way() {
     for what in ["nothing", "release", "warm", "power", "root", "attach"] {
@@ -111,7 +111,7 @@ fn nothing_waits_for_a_host_call_under_way() {
     }
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn a_host_that_panics_is_not_waited_for() {
     let (entered, _has_entered) = sync_channel(100);

@@ -5,7 +5,7 @@ use vtd::spec::Slot;
 use crate::guest::{self};
 use crate::machine::Machine;
 
-// feature: 2.faults of assigned devices
+// feature: 2.faults of assigned devices, as the host reports them
 #[test]
 fn host_faults_are_recorded_for_the_guest() {
     use vtd::spec::{AddressType, FaultReason, Iova};

@@ -7,7 +7,7 @@ use vtd::{Effect, Quotas, RemappingUnit, RestoreOnto};
 
 use crate::guest::{self, Guest, first_stage, pasid_selective};
 
-// feature: 7.quotas of bindings
+// feature: 7.bindings: quotas
 #[test]
 fn quotas() {
     for (per_device, per_unit, host_pasids) in [(4, 100, 100), (100, 4, 100), (100, 100, 4)] {
@@ -51,7 +51,7 @@ fn quotas() {
     }
 }
 
-// feature: 9.same host adopted, fresh host bound
+// feature: 9.bindings: same host adopted, fresh host bound
 #[test]
 fn a_device_short_of_space_stays_so_through_a_save() {
     for steps in 0..40 {

@@ -150,7 +150,7 @@ fn prepared(before: Before) -> Machine {
     machine
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn every_case_of_the_reconciliation_by_every_trigger() {
     for row in rows() {
@@ -223,7 +223,7 @@ fn every_case_of_the_reconciliation_by_every_trigger() {
     }
 }
 
-// feature: 9.save and restore after any step
+// feature: 9.after any step and any input
 #[test]
 fn restored_units_go_on_from_every_case() {
     for row in rows() {

@@ -56,7 +56,7 @@ impl GuestMemory for Mortal {
     }
 }
 
-// feature: 7.reset with bindings
+// feature: 7.bindings: reset
 #[test]
 fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
     let memory = Arc::new(Mortal { memory: SparseMemory::new(), gone: AtomicBool::new(false) });
@@ -121,7 +121,7 @@ fn reset_reads_no_memory_and_tells_the_host_of_every_unbind() {
     assert_eq!(status, [0; 4], "the wait was cancelled");
 }
 
-// feature: 7.reset with bindings
+// feature: 7.bindings: reset
 #[test]
 fn reset_and_release_when_the_host_fails() {
     for release in [false, true] {

@@ -5,7 +5,7 @@ use vtd::Effect;
 use crate::guest::{IOTLB_GLOBAL, STATUS, first_stage, pasid_iotlb, pass_through};
 use crate::machine::Machine;
 
-// feature: 7.stage-1 invalidations reach the host
+// feature: 7.bindings: stage-1 invalidations reach the host
 #[test]
 fn which_descriptors_reach_the_host_caches() {
     let Machine { mut guest, calls, .. } = Machine::new();
@@ -60,7 +60,7 @@ fn which_descriptors_reach_the_host_caches() {
     }
 }
 
-// feature: 7.stage-1 invalidations reach the host
+// feature: 7.bindings: stage-1 invalidations reach the host
 #[test]
 fn a_stage_one_invalidation_that_fails() {
     // How often the host fails, counting from the invalidation; the calls; whether the wait completes.

@@ -12,7 +12,7 @@ use crate::guest::{Guest, calls, source_id};
 
 const EVERYTHING: u64 = 0x7fff_ffff_ffff_f001;
 
-// feature: 3.device-TLB invalidation
+// feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
 #[test]
 fn every_range_is_decoded() {
     // Device 00:03.0 is 18. (qw0, qw1, what the device is told)

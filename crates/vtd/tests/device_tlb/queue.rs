@@ -24,7 +24,7 @@ fn outstanding() -> (Guest, Arc<Card>, vtd::DeviceId) {
     (guest, card, device)
 }
 
-// feature: 3.disabling the queue with device TLBs outstanding
+// feature: 3.device TLBs: queue disabled with invalidations outstanding (QIES)
 #[test]
 fn the_queue_goes_off_behind_the_answer() {
     for with_wait in [true, false] {
@@ -131,7 +131,7 @@ fn translation_goes_off_whatever_is_outstanding() {
     assert_eq!(guest.get(STATUS), 1);
 }
 
-// feature: 7.unplug of a device with invalidations outstanding
+// feature: 7.devices: unplug with device-TLB invalidations outstanding
 #[test]
 fn a_device_that_is_released_has_no_device_tlb() {
     let (mut guest, card, device) = outstanding();

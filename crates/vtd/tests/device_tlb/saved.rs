@@ -22,7 +22,7 @@ fn again(guest: &mut Guest) {
     guest.unit = RemappingUnit::restore(config(guest), &state, RestoreOnto::SameHost).unwrap();
 }
 
-// feature: 9.outstanding device-TLB invalidations survive
+// feature: 9.device-TLB invalidations outstanding
 #[test]
 fn what_is_outstanding_is_delivered_again() {
     let told = ["tlb - 1000 1", "tlb 5 4000 4", "tlb * 0 all", "tlb - 2000 1 pf 1234"];

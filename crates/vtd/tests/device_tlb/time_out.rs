@@ -23,7 +23,7 @@ fn slow() -> (Guest, Arc<Card>, vtd::DeviceId) {
     (guest, card, device)
 }
 
-// feature: 3.time-out of a device TLB
+// feature: 3.device TLBs: time-out (ITE, ITESID)
 #[test]
 fn a_time_out_aborts_the_wait_and_stops_the_queue() {
     let (mut guest, card, device) = slow();
@@ -152,7 +152,7 @@ fn the_fault_event_follows_its_rules() {
     }
 }
 
-// feature: 3.unexpected completion of a device TLB
+// feature: 3.device TLBs: unexpected completion (ICE)
 #[test]
 fn an_answer_to_what_was_never_asked_is_a_completion_error() {
     let (card, other) = (Card::slow(), Card::slow());

@@ -9,7 +9,7 @@ use crate::guest::{Guest, STATUS, first_stage, pasid, pasid_selective, translate
 
 const IQH: u64 = 0x80;
 
-// feature: 3.waits for device TLBs
+// feature: 3.device TLBs: waits behind them follow
 #[test]
 fn a_wait_completes_behind_every_answer() {
     // The order in which three invalidations of two devices are answered.

@@ -8,7 +8,7 @@ use vtd::spec::{Capabilities, SourceId};
 use crate::guest::{CAP, ECAP, Guest};
 use crate::machine::*;
 
-// feature: 6.IRTA is latched by SIRTP
+// feature: 6.interrupt table: latched by SIRTP (IRTA)
 #[test]
 fn the_table_is_latched() {
     let guest = on(|_| {});
@@ -27,7 +27,7 @@ fn the_table_is_latched() {
     assert_eq!(vector(&guest, 3), Ok(0x41));
 }
 
-// feature: 6.SIRTP drops the interrupt entry cache (ESIRTPS)
+// feature: 6.interrupt entry cache: dropped by SIRTP (CAP.ESIRTPS)
 /// (Without ESIRTPS too: more may always be dropped.)
 #[test]
 fn sirtp_drops_the_interrupt_entry_cache() {
@@ -51,7 +51,7 @@ fn sirtp_drops_the_interrupt_entry_cache() {
     }
 }
 
-// feature: 8.SRTP drops every cache (ESRTPS)
+// feature: 8.caches dropped by SRTP (CAP.ESRTPS)
 /// (Without ESRTPS too: more may always be dropped.)
 #[test]
 fn srtp_drops_every_cache_of_translation() {
@@ -86,7 +86,7 @@ fn srtp_drops_every_cache_of_translation() {
     }
 }
 
-// feature: 6.IRE and CFI are followed by IRES and CFIS
+// feature: 6.commands and their status (IRE, IRES, CFI, CFIS)
 #[test]
 fn states_follow_what_is_asked() {
     let guest = on(|_| {});
@@ -118,7 +118,7 @@ fn states_follow_what_is_asked() {
     assert_eq!((guest.read(0x1c, 4), guest.read(0xb8, 8)), (0, 0));
 }
 
-// feature: 6.EIME needs ECAP.EIM
+// feature: 6.interrupt table: extended destinations (EIME, ECAP.EIM)
 #[test]
 fn eime_without_eim_is_ignored() {
     let ecap = ECAP_IR & !(1 << 4);

@@ -5,7 +5,7 @@ use vtd::spec::SourceId;
 use crate::guest::Guest;
 use crate::machine::*;
 
-// feature: 6.remapped entries: vector, modes, 8-bit and 32-bit destinations
+// feature: 6.entries: vector, modes, destinations of 8 and 32 bits (V, DM, RH, TM, DLM, DST)
 #[test]
 fn what_an_entry_delivers() {
     let table = [
@@ -47,7 +47,7 @@ fn what_an_entry_delivers() {
     }
 }
 
-// feature: 6.source-id check of every SVT and SQ
+// feature: 6.entries: source-id check (SVT, SQ, SID)
 #[test]
 fn whose_an_entry_is() {
     let table: [(u64, &[u16], &[u16]); 9] = [

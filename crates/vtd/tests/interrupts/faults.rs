@@ -39,7 +39,7 @@ fn prepared(guest: &Guest, irta: u64, entry: [u64; 2], fpd: bool) {
     guest.effects();
 }
 
-// feature: 6.fault codes 20 to 26
+// feature: 6.faults: codes 20 to 26
 #[test]
 fn every_fault_code() {
     for Row(irta, entry, (address, data), code, index, _) in ROWS {
@@ -54,7 +54,7 @@ fn every_fault_code() {
     }
 }
 
-// feature: 6.FPD suppresses qualified interrupt faults
+// feature: 6.faults: fault processing disable (FPD)
 #[test]
 fn fpd_suppresses_the_record_alone() {
     for Row(irta, entry, (address, data), code, _, suppressed) in ROWS {

@@ -10,7 +10,7 @@ use vtd::{
 use crate::guest::{self, Guest, STATUS};
 use crate::machine::*;
 
-// feature: 6.interrupt entry cache: global and index-selective invalidation
+// feature: 6.interrupt entry cache: global and index-selective invalidation (type 4)
 #[test]
 fn what_an_invalidation_drops() {
     let table = [
@@ -76,7 +76,7 @@ fn a_queue_of_wide_invalidations_is_served_piece_by_piece() {
     assert_eq!(guest.read(0x80, 8), 0xfff0);
 }
 
-// feature: 6.IM above MHMV is refused
+// feature: 6.interrupt entry cache: index masks up to ECAP.MHMV (IM)
 #[test]
 fn index_masks_up_to_mhmv() {
     let mut guest = on(|_| {});
@@ -85,7 +85,7 @@ fn index_masks_up_to_mhmv() {
     assert_eq!((guest.read(0x34, 4), guest.read(0xb0, 8)), (0x10, 4));
 }
 
-// feature: 6.the listener is told before the wait behind an invalidation completes
+// feature: 6.listener: told before the wait behind an invalidation completes
 #[test]
 fn the_listener_is_told_in_order() {
     let (mut guest, log) = heard();
@@ -167,7 +167,7 @@ impl InterruptListener for Router {
     }
 }
 
-// feature: 6.a listener may ask the unit anew
+// feature: 6.listener: may translate anew
 #[test]
 fn a_kept_route_follows_the_entries() {
     let router = Arc::new(Router { unit: Default::default(), route: AtomicU64::new(0) });

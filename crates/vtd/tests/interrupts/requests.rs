@@ -5,7 +5,7 @@ use vtd::spec::SourceId;
 
 use crate::machine::*;
 
-// feature: 6.remapping off: messages pass unchanged
+// feature: 6.requests: unchanged while remapping is off (IRES 0)
 #[test]
 fn with_ires_0_every_message_passes_unchanged() {
     let guest = off(|_| {});
@@ -26,7 +26,7 @@ fn with_ires_0_every_message_passes_unchanged() {
     assert_eq!(guest.read(0x34, 4), 0);
 }
 
-// feature: 6.addresses outside the interrupt range are refused
+// feature: 6.requests: addresses outside the interrupt range
 #[test]
 fn what_is_no_interrupt_request() {
     for guest in [off(|_| {}), on(|_| {})] {
@@ -38,7 +38,7 @@ fn what_is_no_interrupt_request() {
     }
 }
 
-// feature: 6.remappable format: handle, sub-handle, SHV
+// feature: 6.requests: remappable format (handle, SHV, sub-handle)
 #[test]
 fn the_index_of_a_request() {
     let guest = on(|_| {});
@@ -89,7 +89,7 @@ fn guest_flushed(guest: &crate::guest::Guest) -> bool {
     guest.read(0x1c, 4) & SIRTP != 0
 }
 
-// feature: 6.compatibility format: CFI, EIME
+// feature: 6.requests: compatibility format (CFI, EIME)
 #[test]
 fn messages_of_the_compatibility_format() {
     let table = [

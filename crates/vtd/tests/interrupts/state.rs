@@ -17,7 +17,7 @@ fn restored(guest: &Guest, log: Option<&Arc<Log>>) -> RemappingUnit {
     RemappingUnit::restore(config, &state, RestoreOnto::SameHost).unwrap()
 }
 
-// feature: 9.interrupt remapping is saved
+// feature: 9.interrupt remapping
 #[test]
 fn a_restored_unit_remaps_as_before() {
     let mut guest = on(|_| {});

@@ -15,7 +15,7 @@ fn entry_of(round: u64) -> [u64; 2] {
     [1 | vector << 16 | vector << 40, 2 << 18 | vector]
 }
 
-// feature: 6.after a wait nobody gets an old interrupt
+// feature: 6.listener: after a wait nobody gets an old interrupt
 #[test]
 fn after_a_waits_status_nobody_gets_the_old_result() {
     const ROUNDS: u64 = 2_000;

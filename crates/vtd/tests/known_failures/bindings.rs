@@ -109,19 +109,19 @@ fn check_host_sequences(pasid: u64, announce: impl Fn(u64) -> [u64; 4]) {
     assert_eq!(guest.host.inner().call_counts().refused, 0, "no call was illegal");
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn known_failure_01_a_host_binding_follows_every_sequence_announced_by_pasid() {
     check_host_sequences(5, |domain| pasid_cache_of_pasid(domain, 5));
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn known_failure_01_a_host_binding_follows_every_sequence_announced_by_domain() {
     check_host_sequences(5, pasid_cache_of_domain);
 }
 
-// feature: 7.RID_PASID of any value
+// feature: 7.bindings: RID_PASID of any value, changed while bound
 #[test]
 fn known_failure_01_a_host_binding_without_pasid_follows_every_sequence() {
     check_host_sequences(0, |domain| pasid_cache_of_pasid(domain, 0));
@@ -159,7 +159,7 @@ fn known_failure_01_emulated_dma_follows_every_sequence() {
     }
 }
 
-// feature: 3.context cache (type 1)
+// feature: 3.descriptors: context cache (type 1)
 /// Linux tears a device down with the context-cache and device-TLB descriptors alone.
 #[test]
 fn known_failure_01_a_context_cache_invalidation_alone_drops_pasid_state() {
@@ -200,7 +200,7 @@ fn known_failure_02_an_entry_with_stale_fields_and_p_clear_does_not_translate() 
     }
 }
 
-// feature: 7.tables that name nothing are not bound
+// feature: 7.bindings: tables that name nothing bind nothing
 #[test]
 fn known_failure_02_p_is_checked_for_host_bindings_too() {
     for kind in [Kind::FirstA, Kind::FirstB, Kind::PassThrough] {
@@ -242,7 +242,7 @@ fn known_failure_06_a_host_binds_no_pasid_past_the_directory() {
     assert_eq!(device.rid_bound().as_deref(), Some("fs4 110000"), "RID_PASID is 5");
 }
 
-// feature: 8.abort mode (TTM 3)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn known_failure_12_abort_mode_unbinds_everything() {
     let guest = Guest::of(Shape { ecap: ECAP | ECAP_ADMS, ..Shape::default() });
@@ -295,7 +295,7 @@ fn known_failure_19_pasids_used_one_after_the_other_need_the_space_of_one() {
     assert_eq!(guest.unit.counts().ledger.over_quota, 0);
 }
 
-// feature: 7.quotas of bindings
+// feature: 7.bindings: quotas
 /// 2^20 PASIDs from three pages: every directory entry leads to the same table.
 #[test]
 fn known_failure_19_aliased_tables_bind_no_more_than_the_quota() {
@@ -350,7 +350,7 @@ fn known_failure_19_the_cost_of_one_pasid_does_not_depend_on_the_others() {
     assert_eq!(cost_of_one(&guest), alone, "(budget, reads) with thousands of others bound");
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn known_failure_26_the_old_domain_leads_to_a_replaced_entry() {
     let guest = Guest::new();
@@ -370,7 +370,7 @@ fn known_failure_26_the_old_domain_leads_to_a_replaced_entry() {
     }
 }
 
-// feature: 7.PASID bindings follow the guest's tables
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn known_failure_26_the_old_domain_leads_to_an_entry_that_is_gone() {
     let guest = Guest::new();

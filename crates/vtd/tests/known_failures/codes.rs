@@ -8,7 +8,7 @@ use crate::path::{Path, build_path, legacy_guest};
 use crate::raw::*;
 
 /// Each code of the reference that a DMA can get; 32, 47 and 48 are of page requests.
-// feature: 2.every fault code of DMA remapping
+// feature: 2.fault codes: every one of DMA remapping
 #[test]
 fn known_failure_09_every_code_has_a_case() {
     let codes = |ranges: &[(u8, u8)]| -> Vec<_> {
@@ -60,7 +60,7 @@ fn known_failure_09_recoverable_faults_of_translation_requests_have_no_record() 
     }
 }
 
-// feature: 2.codes of scalable mode
+// feature: 2.fault codes: scalable mode
 #[test]
 fn known_failure_09_scalable_mode_has_its_own_codes() {
     for case in scalable_cases().into_iter().chain([BEYOND_DIRECTORY]) {
@@ -79,7 +79,7 @@ fn known_failure_09_scalable_mode_has_its_own_codes() {
     }
 }
 
-// feature: 2.codes of scalable mode
+// feature: 2.fault codes: scalable mode
 #[test]
 fn known_failure_09_scalable_tables_without_scalable_mode_fault_30() {
     // ECAP without PASID, SMTS, SSTS and FSTS.
@@ -92,7 +92,7 @@ fn known_failure_09_scalable_tables_without_scalable_mode_fault_30() {
     assert_eq!(dma.read_or_code(None, PAGE), Err(0x30));
 }
 
-// feature: 2.codes of legacy mode
+// feature: 2.fault codes: legacy mode
 #[test]
 fn known_failure_09_legacy_mode_keeps_the_legacy_codes() {
     for case in legacy_cases() {

@@ -77,7 +77,7 @@ fn check(entry: &Entry) {
     }
 }
 
-// feature: 2.codes of root and context entries
+// feature: 2.fault codes: root and context entries
 #[test]
 fn known_failure_07_root_entries() {
     check(&Entry {
@@ -96,7 +96,7 @@ fn known_failure_07_root_entries() {
     }
 }
 
-// feature: 2.codes of root and context entries
+// feature: 2.fault codes: root and context entries
 #[test]
 fn known_failure_07_context_entries() {
     let sound = vec![WIDE_DIRECTORY | 0xe09, 0, 0, 0];
@@ -138,7 +138,7 @@ fn known_failure_07_context_entries() {
     });
 }
 
-// feature: 2.codes of PASID directory entries
+// feature: 2.fault codes: PASID directory entries
 #[test]
 fn known_failure_07_pasid_directory_entries() {
     check(&Entry {
@@ -159,7 +159,7 @@ fn pasid_entry(what: &'static str, ecap: u64, sound: [u64; 8], reserved: [u64; 3
     }
 }
 
-// feature: 2.codes of PASID-table entries
+// feature: 2.fault codes: PASID-table entries
 #[test]
 fn known_failure_07_pasid_table_entries() {
     let first = first_stage(FIRST_A, 7);
@@ -227,7 +227,7 @@ fn known_failure_07_pasid_table_entries() {
     }
 }
 
-// feature: 2.codes of first-stage tables
+// feature: 2.fault codes: first-stage tables
 #[test]
 fn known_failure_07_first_stage_entries() {
     // PS in an entry that leads to a table makes it a large page that is not aligned.
@@ -260,7 +260,7 @@ fn known_failure_07_first_stage_entries() {
     });
 }
 
-// feature: 2.codes of second-stage tables
+// feature: 2.fault codes: second-stage tables
 #[test]
 fn known_failure_07_second_stage_entries() {
     let around: fn(&Guest, &Path) =
@@ -305,7 +305,7 @@ fn known_failure_07_second_stage_entries() {
     });
 }
 
-// feature: 1.first-stage pages of 2 MiB and 1 GiB
+// feature: 1.first-stage: pages of 2 MiB and 1 GiB (CAP.FS1GP)
 /// PS is reserved where the capability lacks the size.
 #[test]
 fn known_failure_07_page_sizes_that_are_not_shown() {
@@ -330,7 +330,7 @@ fn known_failure_07_page_sizes_that_are_not_shown() {
     }
 }
 
-// feature: 2.codes of legacy mode
+// feature: 2.fault codes: legacy mode
 #[test]
 fn known_failure_07_legacy_entries() {
     let root = [LOWER_CONTEXTS | 1, 0];
@@ -361,7 +361,7 @@ fn known_failure_07_legacy_entries() {
     }
 }
 
-// feature: 1.execute disable (XD, NXE, ERE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
 /// XD counts with ERS and NXE, and for execute requests alone.
 #[test]
 fn known_failure_07_execute_disable_by_the_right_rule() {
@@ -391,7 +391,7 @@ fn known_failure_07_execute_disable_by_the_right_rule() {
     }
 }
 
-// feature: 2.codes of PASID-table entries
+// feature: 2.fault codes: PASID-table entries
 /// Both tables of a nested entry are looked at.
 #[test]
 fn known_failure_07_nested_pasid_table_entries() {
@@ -408,8 +408,8 @@ fn known_failure_07_nested_pasid_table_entries() {
     }
 }
 
-// feature: 2.codes of first-stage tables
-// feature: 2.codes of second-stage tables
+// feature: 2.fault codes: first-stage tables
+// feature: 2.fault codes: second-stage tables
 #[test]
 fn known_failure_07_entries_of_the_fifth_level() {
     const FIFTH: u64 = 0x13_0000;

@@ -39,7 +39,7 @@ fn told(guest: &Guest) -> Vec<HostOperation> {
         .collect()
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_bind_is_failed_and_tried_again() {
     let guest = Guest::new();
@@ -61,7 +61,7 @@ fn known_failure_22_a_refused_bind_is_failed_and_tried_again() {
     assert!(!is_failed(&guest, &device));
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 /// The binding that a device gets when it is attached.
 #[test]
 fn known_failure_22_a_refused_attach_is_failed_and_tried_again() {
@@ -82,7 +82,7 @@ fn known_failure_22_a_refused_attach_is_failed_and_tried_again() {
     };
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_bind_is_tried_again_when_the_vmm_asks() {
     let guest = Guest::new();
@@ -97,7 +97,7 @@ fn known_failure_22_a_refused_bind_is_tried_again_when_the_vmm_asks() {
     assert_eq!(device.bound(5).as_deref(), Some("fs4 100000"));
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn known_failure_22_a_refused_replace_leaves_nothing_stale_and_is_tried_again() {
     let guest = Guest::new();
@@ -132,7 +132,7 @@ fn known_failure_22_a_failure_is_forgotten_with_its_entry() {
     assert_eq!(slot(&guest, &device), None);
 }
 
-// feature: 7.reset with bindings
+// feature: 7.bindings: reset
 #[test]
 fn known_failure_23_reset_succeeds_when_the_host_fails() {
     for kind in [ResetKind::PowerOn, ResetKind::Warm] {
@@ -164,7 +164,7 @@ fn known_failure_23_reset_succeeds_when_the_host_fails() {
     }
 }
 
-// feature: 7.reset with bindings
+// feature: 7.bindings: reset
 /// Each call of a reset fails once, whichever it is.
 #[test]
 fn known_failure_23_reset_succeeds_whichever_call_fails() {
@@ -210,7 +210,7 @@ fn known_failure_27_a_binding_that_the_host_kept_is_not_forgotten() {
     assert_eq!(guest.host.inner().call_counts().refused, 0, "no call was illegal");
 }
 
-// feature: 7.host failures are kept, told and tried again
+// feature: 7.bindings: host failures are kept, told and tried again
 /// Every call of a long sequence fails once, and now and then two in a row: at each moment the unit knows what the host holds,
 /// and once the host does what it is asked, everything is as the guest says.
 #[test]

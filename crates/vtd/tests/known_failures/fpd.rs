@@ -10,7 +10,7 @@ use crate::guest::{Guest, pasid_of};
 use crate::path::{LEGACY_CONTEXT, Path, build_path, legacy_guest};
 use crate::raw::*;
 
-// feature: 2.faults of assigned devices
+// feature: 2.faults of assigned devices, as the host reports them
 #[test]
 fn known_failure_11_fpd_counts_for_faults_that_the_host_reports() {
     for (words, recorded) in [([0x43, 5, 0x20_0000], 0), ([0x41, 5, 0x20_0000], 1)] {
@@ -42,7 +42,7 @@ fn is_always_recorded(code: u8) -> bool {
     matches!(code, 1 | 8 | 9 | 0xa | 0x30..=0x40 | 0x50 | 0x58 | 0x78)
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn known_failure_11_fpd_accumulates_over_every_entry_read() {
     for case in scalable_cases().into_iter().chain([BEYOND_DIRECTORY]) {
@@ -79,7 +79,7 @@ fn known_failure_11_fpd_accumulates_over_every_entry_read() {
     }
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn known_failure_11_fpd_of_a_legacy_context_entry_counts() {
     for case in legacy_cases() {
@@ -93,7 +93,7 @@ fn known_failure_11_fpd_of_a_legacy_context_entry_counts() {
     }
 }
 
-// feature: 2.recording suppressed by FPD
+// feature: 2.fault processing disable (FPD) of every entry
 #[test]
 fn known_failure_11_fpd_of_cached_entries_counts() {
     for index in 0..3 {

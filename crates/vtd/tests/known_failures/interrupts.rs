@@ -29,7 +29,7 @@ fn interrupt_entry(vector: u64) -> [u64; 2] {
     [1 | vector << 16 | 1 << 40, 0]
 }
 
-// feature: 6.kept interrupts are translated again before the wait
+// feature: 6.listener: told before the wait behind an invalidation completes
 #[test]
 fn known_failure_29_interrupts_are_translated_again_before_the_wait_behind() {
     let tape = Tape::default();

@@ -71,7 +71,7 @@ fn check_flushed(
     }
 }
 
-// feature: 3.PASID-based IOTLB (type 6)
+// feature: 3.descriptors: PASID-based IOTLB (type 6)
 #[test]
 fn known_failure_04_every_mask_of_a_pasid_descriptor_flushes_its_whole_range() {
     let (guest, dma) = guest(7);
@@ -84,7 +84,7 @@ fn known_failure_04_every_mask_of_a_pasid_descriptor_flushes_its_whole_range() {
     }
 }
 
-// feature: 7.stage-1 invalidations reach the host
+// feature: 7.bindings: stage-1 invalidations reach the host
 #[test]
 fn known_failure_04_every_mask_of_a_pasid_descriptor_reaches_the_host_whole() {
     let guest = Guest::new();
@@ -106,7 +106,7 @@ fn known_failure_04_every_mask_of_a_pasid_descriptor_reaches_the_host_whole() {
     }
 }
 
-// feature: 3.IOTLB (type 2)
+// feature: 3.descriptors: IOTLB (type 2)
 /// CAP.MAMV is 18 here.
 #[test]
 fn known_failure_04_masks_up_to_mamv_of_a_domain_descriptor_flush_their_range() {
@@ -120,7 +120,7 @@ fn known_failure_04_masks_up_to_mamv_of_a_domain_descriptor_flush_their_range() 
     }
 }
 
-// feature: 3.IOTLB (type 2)
+// feature: 3.descriptors: IOTLB (type 2)
 #[test]
 fn known_failure_04_masks_above_mamv_of_a_domain_descriptor_are_an_error() {
     for mask in 19..64 {

@@ -17,7 +17,7 @@ fn guest(shape: Shape) -> (Guest, Dma) {
     (guest, dma)
 }
 
-// feature: 1.nested translation
+// feature: 1.nested: both stages (PGTT 3, ECAP.NEST)
 #[test]
 fn known_failure_01_emulated_dma_follows_a_nested_entry() {
     let entries = [
@@ -54,7 +54,7 @@ fn known_failure_02_a_nested_entry_with_p_clear_does_not_translate() {
     assert_eq!(dma.write_or_code(Some(5), PAGE), Err(0x59));
 }
 
-// feature: 1.nested accessed and dirty bits
+// feature: 1.nested: accessed and dirty bits in both stages (SSADE)
 #[test]
 fn known_failure_05_a_write_after_a_cached_read_sets_the_dirty_bits_of_both_stages() {
     let (guest, dma) = guest(Shape::default());
@@ -89,7 +89,7 @@ fn known_failure_05_a_write_after_a_cached_read_sets_the_dirty_bits_of_both_stag
     }
 }
 
-// feature: 1.one copy of each entry in a walk
+// feature: 1.walks: each entry is read once, into a copy
 #[test]
 fn known_failure_17_one_nested_translation_reads_each_entry_once() {
     let (guest, dma) = guest(Shape::uncached());

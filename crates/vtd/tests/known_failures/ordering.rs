@@ -8,7 +8,7 @@ use vtd::{Access, Step};
 use crate::guest::Guest;
 use crate::raw::*;
 
-// feature: 7.waits follow the calls of the host
+// feature: 7.bindings: waits follow the calls of the host
 #[test]
 fn known_failure_29_host_calls_come_before_the_wait_behind_them() {
     let guest = Guest::new();
@@ -45,7 +45,7 @@ fn known_failure_29_host_calls_come_before_the_wait_behind_them() {
     );
 }
 
-// feature: 7.waits follow the calls of the host
+// feature: 7.bindings: waits follow the calls of the host
 /// A register write calls no host, so it completes no wait behind a descriptor that has to.
 #[test]
 fn known_failure_29_a_register_write_completes_no_wait_ahead_of_the_host() {
@@ -68,7 +68,7 @@ fn known_failure_29_a_register_write_completes_no_wait_ahead_of_the_host() {
     }
 }
 
-// feature: 3.waits wait for DMA under way
+// feature: 3.queue: waits follow DMA under way
 #[test]
 fn known_failure_29_a_transfer_under_way_holds_back_the_wait() {
     for descriptors in [
@@ -99,7 +99,7 @@ fn known_failure_29_a_transfer_under_way_holds_back_the_wait() {
     }
 }
 
-// feature: 7.waits follow the calls of the host
+// feature: 7.bindings: waits follow the calls of the host
 #[test]
 fn known_failure_29_a_binding_that_the_host_keeps_holds_back_the_wait() {
     let guest = Guest::new();
@@ -116,7 +116,7 @@ fn known_failure_29_a_binding_that_the_host_keeps_holds_back_the_wait() {
     assert!(guest.is_flushed(), "the host has given it up");
 }
 
-// feature: 7.waits follow the calls of the host
+// feature: 7.bindings: waits follow the calls of the host
 /// GSTS.TES and RTPS say that translation has changed: not before the host has been told.
 #[test]
 fn known_failure_29_global_status_follows_the_host_calls() {

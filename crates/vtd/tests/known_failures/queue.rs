@@ -40,7 +40,7 @@ fn check_closes(guest: &Guest, told: &str) {
     assert_eq!(guest.read64(IQH), 0x20, "{told}");
 }
 
-// feature: 3.queue switched off and on
+// feature: 3.queue: disabled and enabled at any moment (QIE, QIES)
 #[test]
 fn known_failure_13_the_queue_closes_whatever_came_last() {
     for last in each_type() {
@@ -52,7 +52,7 @@ fn known_failure_13_the_queue_closes_whatever_came_last() {
     }
 }
 
-// feature: 3.queue switched off and on
+// feature: 3.queue: disabled and enabled at any moment (QIE, QIES)
 #[test]
 fn known_failure_13_the_queue_closes_empty_and_stopped() {
     let guest = Guest::new();
@@ -65,7 +65,7 @@ fn known_failure_13_the_queue_closes_empty_and_stopped() {
     check_closes(&guest, "at a malformed descriptor");
 }
 
-// feature: 3.queue switched off and on
+// feature: 3.queue: disabled and enabled at any moment (QIE, QIES)
 /// While an open guard holds a wait back the queue closes no sooner than the wait completes.
 #[test]
 fn known_failure_13_the_queue_closes_behind_a_pending_wait() {
@@ -112,7 +112,7 @@ fn malformed() -> Vec<([u64; 4], u64)> {
     ]
 }
 
-// feature: 3.the queue goes on when IQE is cleared
+// feature: 3.queue: resumed when IQE is cleared
 #[test]
 fn known_failure_14_the_queue_goes_on_when_iqe_is_cleared() {
     for (descriptor, info) in malformed() {
@@ -145,7 +145,7 @@ fn known_failure_14_the_queue_goes_on_when_iqe_is_cleared() {
     }
 }
 
-// feature: 3.the queue goes on when IQE is cleared
+// feature: 3.queue: resumed when IQE is cleared
 #[test]
 fn known_failure_14_a_queue_that_cannot_be_read_goes_on_when_it_can() {
     let guest = Guest::new();
@@ -161,7 +161,7 @@ fn known_failure_14_a_queue_that_cannot_be_read_goes_on_when_it_can() {
     assert_eq!((guest.read32(FSTS), guest.ram.status(STATUS)), (0, 1), "resumed");
 }
 
-// feature: 3.the queue goes on when IQE is cleared
+// feature: 3.queue: resumed when IQE is cleared
 #[test]
 fn known_failure_14_a_bad_tail_put_right_goes_on_when_iqe_is_cleared() {
     for (tail, info) in [(0x1000, 1), (0x7_ffe0, 1), (0x30, 6), (0x7_fff0, 6)] {
@@ -187,7 +187,7 @@ fn known_failure_14_types_that_need_wide_descriptors() {
     }
 }
 
-// feature: 3.IQA latched
+// feature: 3.queue: address latched (IQA)
 /// A queue address that is written while the queue is enabled counts from the next time on.
 #[test]
 fn known_failure_15_the_queue_address_is_latched() {
@@ -256,7 +256,7 @@ fn known_failure_16_a_drain_is_a_field_where_pds_is_shown() {
     }
 }
 
-// feature: 3.reserved bits and granularities of descriptors
+// feature: 3.descriptors: reserved bits and granularities
 /// Other bits of these descriptors stay reserved whatever is shown.
 #[test]
 fn known_failure_16_reserved_bits_stay_reserved() {
@@ -275,7 +275,7 @@ fn known_failure_16_reserved_bits_stay_reserved() {
     }
 }
 
-// feature: 4.format of page group responses
+// feature: 4.page group responses: format (type 9), with and without PASID
 #[test]
 fn known_failure_21_a_page_group_response_has_two_forms() {
     let guest = Guest::of(Shape { ecap: EVERYTHING, ..Shape::default() });
@@ -316,7 +316,7 @@ fn large_queue(order: u64, wide: bool) -> (Guest, u64, u64) {
     (guest, bytes, each)
 }
 
-// feature: 3.queue of every size, head and tail
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn known_failure_24_the_queue_wraps_at_every_size() {
     for order in 0..8 {
@@ -347,7 +347,7 @@ fn known_failure_24_the_queue_wraps_at_every_size() {
     }
 }
 
-// feature: 3.queue of every size, head and tail
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn known_failure_24_iqh_moves_after_each_descriptor() {
     for wide in [false, true] {
@@ -369,7 +369,7 @@ fn known_failure_24_iqh_moves_after_each_descriptor() {
     }
 }
 
-// feature: 3.queue of every size, head and tail
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn known_failure_25_bit_11_is_the_width() {
     // 128 bits: three waits side by side. 256 bits: the first two words of each pair.
@@ -394,7 +394,7 @@ fn known_failure_25_bit_11_is_the_width() {
     }
 }
 
-// feature: 3.queue of every size, head and tail
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn known_failure_25_wide_descriptors_need_scalable_mode() {
     let ecap = ECAP & !(1 << 40 | 1 << 43 | 3 << 46);
@@ -406,7 +406,7 @@ fn known_failure_25_wide_descriptors_need_scalable_mode() {
     assert_eq!(guest.ram.status(STATUS), 0);
 }
 
-// feature: 3.queue of every size, head and tail
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 /// A queue full of sound descriptors and a tail that its head never reaches.
 #[test]
 fn known_failure_25_a_tail_that_is_none_stops_the_queue_at_once() {

@@ -10,7 +10,7 @@ use crate::guest::{Guest, Record, pasid_of};
 use crate::path::build_path;
 use crate::raw::*;
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn known_failure_10_every_fault_of_a_request_with_pasid_records_all_of_it() {
     for case in scalable_cases().into_iter().chain([BEYOND_DIRECTORY]) {
@@ -33,7 +33,7 @@ fn known_failure_10_every_fault_of_a_request_with_pasid_records_all_of_it() {
     }
 }
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn known_failure_10_a_request_without_pasid_records_none() {
     for case in scalable_cases().into_iter().filter(|case| case.without_pasid) {
@@ -46,7 +46,7 @@ fn known_failure_10_a_request_without_pasid_records_none() {
     }
 }
 
-// feature: 2.faults of assigned devices
+// feature: 2.faults of assigned devices, as the host reports them
 #[test]
 fn known_failure_10_a_fault_that_the_host_reports_records_all_of_its_pasid() {
     let guest = Guest::new();

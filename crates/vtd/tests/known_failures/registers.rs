@@ -16,7 +16,7 @@ fn is_access(offset: u64, size: u8) -> bool {
     matches!(size, 4 | 8) && offset.is_multiple_of(u64::from(size))
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn known_failure_03_every_offset_size_and_alignment_is_harmless() {
     let all = ECAP_IR | ECAP_PRS | ECAP_ERS | ECAP_SRS | ECAP_DIT | ECAP_PDS | ECAP_ADMS;
@@ -81,7 +81,7 @@ fn known_failure_03_eight_bytes_are_two_halves() {
     }
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 /// VER, CAP, ECAP, GSTS, IQH and the fault records' contents cannot be written.
 #[test]
 fn known_failure_03_read_only_registers_stay() {

@@ -48,7 +48,7 @@ const EVERYTHING: u64 = ECAP
     | ECAP_ADMS
     | ECAP_RPRIVS;
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 /// Every field of every descriptor with every bit set, each type on a unit that has the feature.
 #[test]
 fn known_failure_18_no_descriptor_field_is_asserted_on() {
@@ -69,7 +69,7 @@ fn known_failure_18_no_descriptor_field_is_asserted_on() {
     }
 }
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 #[test]
 fn known_failure_18_nothing_that_a_guest_does_ends_the_process() {
     for seed in 1..=12 {

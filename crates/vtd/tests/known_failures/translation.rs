@@ -88,7 +88,7 @@ fn guest_with(mapping: &Mapping) -> Guest {
     guest
 }
 
-// feature: 1.first-stage accessed and dirty bits
+// feature: 1.first-stage: accessed and dirty bits (A, D)
 #[test]
 fn known_failure_05_a_write_after_a_cached_read_sets_the_dirty_bit() {
     for mapping in mappings() {
@@ -136,7 +136,7 @@ fn known_failure_05_a_write_after_a_cached_read_walks_again() {
     }
 }
 
-// feature: 1.first-stage accessed and dirty bits
+// feature: 1.first-stage: accessed and dirty bits (A, D)
 #[test]
 fn known_failure_05_bits_are_set_by_compare_and_exchange() {
     for mapping in mappings() {
@@ -221,7 +221,7 @@ fn known_failure_06_pasids_that_are_not_enabled_fault_45() {
     }
 }
 
-// feature: 1.canonical first-stage addresses
+// feature: 1.first-stage: canonical addresses (FSPM)
 #[test]
 fn known_failure_06_devices_without_dte_get_44() {
     for shape in [Shape::uncached(), Shape::default()] {
@@ -300,7 +300,7 @@ fn known_failure_08_canonical_is_a_matter_of_fspm_alone() {
     }
 }
 
-// feature: 8.abort mode (TTM 3)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn known_failure_12_abort_mode_blocks_without_a_record() {
     let guest = Guest::of(Shape { ecap: ECAP | ECAP_ADMS, ..Shape::default() });
@@ -319,7 +319,7 @@ fn known_failure_12_abort_mode_blocks_without_a_record() {
     assert_eq!(guest.read32(FSTS), 0);
 }
 
-// feature: 8.abort mode (TTM 3)
+// feature: 8.abort mode (TTM 3, ECAP.ADMS)
 #[test]
 fn known_failure_12_table_modes_that_are_not_shown_fault_30() {
     for mode in [0xc00, 0x800] {
@@ -342,7 +342,7 @@ fn counts(reads: Vec<u64>) -> HashMap<u64, u32> {
     counts
 }
 
-// feature: 1.one copy of each entry in a walk
+// feature: 1.walks: each entry is read once, into a copy
 #[test]
 fn known_failure_17_one_translation_reads_each_entry_once() {
     for shape in [Shape::uncached(), Shape::default()] {
@@ -389,7 +389,7 @@ fn known_failure_17_an_entry_that_changes_after_it_was_read_changes_nothing() {
     }
 }
 
-// feature: 1.one copy of each entry in a walk
+// feature: 1.walks: each entry is read once, into a copy
 /// Legacy tables as well.
 #[test]
 fn known_failure_17_one_legacy_translation_reads_each_entry_once() {

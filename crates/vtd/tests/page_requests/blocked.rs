@@ -25,7 +25,7 @@ fn take_record(guest: &Guest) -> Option<[u64; 2]> {
     (record[1] >> 63 == 1).then_some(record)
 }
 
-// feature: 4.page request faults
+// feature: 4.page requests: faults (PRE, 45 to 48)
 #[test]
 fn the_context_entry_decides() {
     // (first two quadwords of the context entry, PASID; code). Directory 10000, PRE 10, PASIDE 8, DTE 4, PDTS 11:9.

@@ -13,7 +13,7 @@ enum Do {
 }
 use Do::{Ask, Head, Mask, Prs};
 
-// feature: 4.page request event
+// feature: 4.page requests: event (PRS.PPR, PECTL)
 #[test]
 fn an_event_is_sent_only_if_ppr_and_pro_were_both_clear() {
     const IM: u64 = 0x8000_0000;

@@ -7,7 +7,7 @@ use super::machine::{Machine, PQA, PQH, PQT, PRS, QUEUE};
 use crate::guest::card::page_request;
 use crate::guest::{first_stage, pasid, translate};
 
-// feature: 4.page request queue
+// feature: 4.page requests: queue (PQA, PQH, PQT)
 #[test]
 fn every_field_has_its_place_and_all_32_bytes_are_written() {
     let plain =
@@ -80,7 +80,7 @@ fn the_queue_wraps_and_fills_at_every_size() {
     }
 }
 
-// feature: 4.page request overflow
+// feature: 4.page requests: overflow (PRS.PRO)
 #[test]
 fn while_pro_is_set_everything_is_dropped() {
     let machine = Machine::new();
@@ -148,7 +148,7 @@ fn a_queue_outside_memory_overflows() {
     }
 }
 
-// feature: 4.the page's translation is dropped first
+// feature: 4.page requests: cached translation of the page dropped first
 #[test]
 fn the_translation_of_the_page_is_dropped() {
     for number in [None, Some(5)] {

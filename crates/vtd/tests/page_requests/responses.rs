@@ -14,7 +14,7 @@ fn response(device: u64, number: Option<u64>, group: u64, code: u64) -> [u64; 4]
     [9 | pasid | code << 12 | device << 19, 4 | group << 3, 0, 0]
 }
 
-// feature: 4.page group responses
+// feature: 4.page group responses: reach the device or its host
 #[test]
 fn the_guests_responses_reach_the_device_or_the_host() {
     // (PASID, group, code; what is delivered)
@@ -76,7 +76,7 @@ fn responses_for_nobody_are_counted_and_dropped() {
     assert_eq!(machine.card_told(), [] as [&str; 0]);
 }
 
-// feature: 4.response to what the queue could not take
+// feature: 4.page group responses: to what the queue could not take (LPIG)
 #[test]
 fn a_request_that_is_dropped_is_answered_if_it_is_the_last_of_its_group() {
     let last = page_request(Some(5), 0x1000, 0x1ff);
@@ -116,7 +116,7 @@ fn what_is_queued_is_answered_by_the_guest_alone() {
     assert_eq!(machine.entry(1), [0x18_0001, 0x100c, 0, 0], "a stop marker is queued as well");
 }
 
-// feature: 4.page request drain
+// feature: 4.page requests: drain (PD of a wait)
 #[test]
 fn a_drain_holds_when_its_wait_completes() {
     // PD is bit 7. What was asked for before is in the queue, and what was refused is answered.

@@ -20,7 +20,7 @@ fn again(machine: &mut Machine) {
     machine.guest.unit.set_endpoint(machine.device, Arc::clone(&machine.card) as _).unwrap();
 }
 
-// feature: 9.page requests and responses survive
+// feature: 9.page requests and responses
 #[test]
 fn the_queue_goes_on_where_it_was() {
     let mut machine = Machine::new();

@@ -8,7 +8,7 @@ use crate::fault_recording::faulting;
 use crate::guest::{self, CAP, Guest, fault_of, translate};
 use crate::page::ECAP_WIDE;
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn one_shot_bits_act_once_and_the_others_hold() {
     let guest = Guest::new();
@@ -49,7 +49,7 @@ fn one_shot_bits_act_once_and_the_others_hold() {
     }
 }
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn rtps_clears_when_srtp_is_written_and_sets_when_it_is_done() {
     let mut guest = Guest::new();
@@ -68,7 +68,7 @@ fn rtps_clears_when_srtp_is_written_and_sets_when_it_is_done() {
     drop(later);
 }
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn a_second_srtp_takes_the_place_of_the_first() {
     let mut guest = Guest::new();
@@ -87,7 +87,7 @@ fn a_second_srtp_takes_the_place_of_the_first() {
     assert_eq!(guest.read(0x1c, 4), 0xc400_0000);
 }
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn tes_follows_the_last_command_when_no_guard_is_left() {
     let mut guest = Guest::new();
@@ -107,7 +107,7 @@ fn tes_follows_the_last_command_when_no_guard_is_left() {
     assert_eq!(fault_of(&handle, 0x1000), 0x41);
 }
 
-// feature: 8.global commands and their status
+// feature: 8.global commands and their status (GCMD, GSTS)
 #[test]
 fn rtaddr_is_latched_by_srtp_alone() {
     let mut guest = Guest::new();

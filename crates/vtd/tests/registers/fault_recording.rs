@@ -14,7 +14,7 @@ pub(crate) fn faulting(guest: &Guest) -> DmaHandle {
 
 pub(crate) const RECORD: u64 = 1 << 63 | 1 << 62 | 0x41 << 32 | 0x18;
 
-// feature: 2.fault event (IM, IP), one for a pending set
+// feature: 2.fault event, one for a pending set (FECTL.IM, IP)
 #[test]
 fn fault_event_rules() {
     let mut guest = Guest::new();
@@ -77,7 +77,7 @@ fn fault_event_rules() {
     assert_eq!(guest.read(0x34, 4), 0x12);
 }
 
-// feature: 2.fault event (IM, IP), one for a pending set
+// feature: 2.fault event, one for a pending set (FECTL.IM, IP)
 #[test]
 fn fault_status_is_written_with_ones() {
     let mut guest = Guest::new();
@@ -99,7 +99,7 @@ fn fault_status_is_written_with_ones() {
     assert_eq!(guest.read(0x34, 4), 0x02);
 }
 
-// feature: 2.recording registers in rotation, overflow (PFO), FRI
+// feature: 2.fault records: 1 to 256 in rotation, overflow (CAP.NFR, FSTS.PFO, FRI)
 #[test]
 fn records_are_used_in_rotation() {
     for nfr in [0_u64, 1, 2, 3, 4, 7, 8, 31, 63, 127, 128, 254, 255] {
@@ -159,7 +159,7 @@ fn records_are_used_in_rotation() {
     }
 }
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn records_are_read_only_but_for_f() {
     let mut guest = Guest::new();
@@ -181,7 +181,7 @@ fn records_are_read_only_but_for_f() {
     assert_eq!(guest.read(0x22c, 4) >> 31, 0);
 }
 
-// feature: 2.fault records
+// feature: 2.fault records: source-id, PASID, address and reason (FRCD)
 #[test]
 fn a_record_holds_pasid_and_access() {
     let mut guest = Guest::new();

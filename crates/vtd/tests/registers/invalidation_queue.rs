@@ -2,7 +2,7 @@
 
 use crate::guest::{self, Guest, INVALIDATION_DATA};
 
-// feature: 3.IQA latched
+// feature: 3.queue: address latched (IQA)
 #[test]
 fn iqa_is_latched_when_the_queue_goes_on() {
     let mut guest = Guest::new();
@@ -20,7 +20,7 @@ fn iqa_is_latched_when_the_queue_goes_on() {
     assert_eq!(guest.read(0x80, 8), 0x10);
 }
 
-// feature: 3.errors stop the queue (IQE, IQERCD)
+// feature: 3.queue: errors stop it (IQE, IQERCD)
 #[test]
 fn iqercd_keeps_its_value_until_the_next_error() {
     let mut guest = Guest::new();
@@ -35,7 +35,7 @@ fn iqercd_keeps_its_value_until_the_next_error() {
     assert_eq!(guest.read(0xb0, 8), 4);
 }
 
-// feature: 3.waits: status, interrupt, fence (type 5)
+// feature: 3.descriptors: wait: status, interrupt, fence (type 5)
 #[test]
 fn invalidation_event_rules() {
     let mut guest = Guest::new();

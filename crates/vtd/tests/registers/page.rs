@@ -7,7 +7,7 @@ use crate::guest::{CAP, ECAP, Guest, Numbers};
 /// ECAP with interrupt remapping and page requests besides.
 pub(crate) const ECAP_WIDE: u64 = ECAP | 1 << 3 | 1 << 29;
 
-// feature: 8.power-on values and resets
+// feature: 8.registers: power-on values and resets
 #[test]
 fn power_on_values() {
     let guest = Guest::new();
@@ -60,7 +60,7 @@ pub(crate) fn page(guest: &Guest) -> Vec<u64> {
     (0..0x1000).step_by(4).map(|offset| guest.read(offset, 4)).collect()
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn accesses_of_odd_size_or_alignment_do_nothing() {
     let mut guest = Guest::new();
@@ -78,7 +78,7 @@ fn accesses_of_odd_size_or_alignment_do_nothing() {
     assert_eq!(page(&guest), before);
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn every_aligned_access_is_harmless() {
     let values = [0, u64::MAX, 0xaaaa_aaaa_5555_5555, 0x8000_0000_8000_0000, 0x1400];
@@ -100,7 +100,7 @@ fn every_aligned_access_is_harmless() {
     }
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn eight_bytes_reach_two_registers_of_four() {
     let guest = Guest::new();
@@ -124,7 +124,7 @@ fn eight_bytes_reach_two_registers_of_four() {
     }
 }
 
-// feature: 8.register accesses of any size and offset
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn registers_of_eight_bytes_are_written_by_halves() {
     let guest = Guest::made(Capabilities::new(CAP, ECAP_WIDE).unwrap(), |_| {});
@@ -158,7 +158,7 @@ fn registers_of_eight_bytes_are_written_by_halves() {
     }
 }
 
-// feature: 8.reserved bits of every register read 0
+// feature: 8.registers: writable and reserved bits of every one
 #[test]
 fn reserved_bits_read_0() {
     // Nothing besides what the other tests show, and everything that has registers of its own: PLMR, PHMR; IR, EIM, PRS, VCS.

@@ -8,7 +8,7 @@ use crate::fault_recording::{RECORD, faulting};
 use crate::guest::{self, CAP, ECAP, Guest, fault_of, translate};
 use crate::page::page;
 
-// feature: 8.power-on values and resets
+// feature: 8.registers: power-on values and resets
 #[test]
 fn resets() {
     for kind in [ResetKind::Warm, ResetKind::PowerOn] {

@@ -73,14 +73,16 @@ fn check(guest: &Guest, words: &[Word], what: &str) {
     }
 }
 
-// feature: 8.power-on values and writable bits of every register
+// feature: 8.registers: power-on values and resets
+// feature: 8.registers: writable and reserved bits of every one
 #[test]
 fn every_word_of_the_page() {
     let words = [WORDS, QUEUE, IOTLB].concat();
     check(&Guest::new(), &words, "with a queue");
 }
 
-// feature: 8.power-on values and writable bits of every register
+// feature: 8.registers: power-on values and resets
+// feature: 8.registers: writable and reserved bits of every one
 #[test]
 fn registers_of_a_queue_that_is_not_shown() {
     // ECAP without QI, and so without PASID, SMTS, SSTS and FSTS.
@@ -92,7 +94,8 @@ fn registers_of_a_queue_that_is_not_shown() {
     check(&guest, &words, "without a queue");
 }
 
-// feature: 8.power-on values and writable bits of every register
+// feature: 8.registers: power-on values and resets
+// feature: 8.registers: writable and reserved bits of every one
 #[test]
 fn registers_that_version_6_does_not_have() {
     let caps = Capabilities::new(CAP, ECAP).unwrap();

@@ -42,7 +42,7 @@ fn path(machine: &Machine, table: u64, iova: u64, accessed: u64) -> ([bool; 3], 
     (above, machine.guest.get(place(table, 1, iova)) & 0xfff)
 }
 
-// feature: 1.first-stage accessed and dirty bits
+// feature: 1.first-stage: accessed and dirty bits (A, D)
 #[test]
 fn first_stage_bits() {
     let machine = first(ALL, 0, 0);
@@ -52,7 +52,7 @@ fn first_stage_bits() {
     assert_eq!(path(&machine, FIRST, 0x5000, 0x20), ([true; 3], 0x67));
 }
 
-// feature: 1.extended accessed bits (EAFE)
+// feature: 1.first-stage: extended accessed bits (EAFE, EA)
 #[test]
 fn extended_accessed_bits() {
     for (flags, above, leaf) in [(0, [false; 3], 0x27), (1 << 7, [true; 3], 0x427)] {
@@ -62,7 +62,7 @@ fn extended_accessed_bits() {
     }
 }
 
-// feature: 1.second-stage accessed and dirty bits (SSADE)
+// feature: 1.second-stage: accessed and dirty bits (SSADE)
 #[test]
 fn second_stage_bits() {
     for (flags, above, read, written) in
@@ -76,7 +76,7 @@ fn second_stage_bits() {
     }
 }
 
-// feature: 1.nested translation with accessed and dirty bits in both stages
+// feature: 1.nested: accessed and dirty bits in both stages (SSADE)
 #[test]
 fn nested_bits_of_both_stages() {
     let machine = nested(ALL, 1 << 9, 0, 0);
@@ -95,7 +95,7 @@ fn nested_bits_of_both_stages() {
     assert_eq!(machine.guest.get(place(SECOND, 2, FRAME)) & 0xfff, 0x083);
 }
 
-// feature: 1.page walks that are not snooped (SMPWCS absent)
+// feature: 1.walks: not coherent (ECAP.SMPWCS absent)
 #[test]
 fn bits_have_to_be_there_where_walks_are_not_coherent() {
     let without = ALL & !SMPWCS;

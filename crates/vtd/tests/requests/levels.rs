@@ -8,7 +8,7 @@ const READ: Access = Access::READ;
 /// Another index at each level.
 const IOVA: u64 = 0x0001_0100_c080_5678;
 
-// feature: 1.first-stage tables of 4 and 5 levels (FSPM, FS5LP)
+// feature: 1.first-stage: tables of 4 and 5 levels (FSPM, CAP.FS5LP)
 #[test]
 fn first_stage_levels() {
     let (five_levels, mode) = (1 << 60, 1 << 2);
@@ -35,7 +35,7 @@ fn first_stage_levels() {
     }
 }
 
-// feature: 1.second-stage tables of 3, 4 and 5 levels (AW, SAGAW)
+// feature: 1.second-stage: tables of 3, 4 and 5 levels (AW, CAP.SAGAW)
 #[test]
 fn second_stage_levels() {
     // AW, the page of the root, the width.
@@ -60,7 +60,7 @@ fn second_stage_levels() {
     }
 }
 
-// feature: 1.large pages of the first stage (FS1GP)
+// feature: 1.first-stage: pages of 2 MiB and 1 GiB (CAP.FS1GP)
 #[test]
 fn first_stage_pages() {
     let one_g = 1 << 56;
@@ -77,7 +77,7 @@ fn first_stage_pages() {
     }
 }
 
-// feature: 1.large pages of the second stage (SSLPS)
+// feature: 1.second-stage: pages of 2 MiB and 1 GiB (CAP.SSLPS)
 #[test]
 fn second_stage_pages() {
     let (two_m, one_g) = (1 << 34, 1 << 35);
@@ -98,7 +98,7 @@ fn second_stage_pages() {
     }
 }
 
-// feature: 1.nested translation of every number of levels
+// feature: 1.nested: every number of levels (FSPM, AW)
 #[test]
 fn nested_levels() {
     for (aw, second_root) in [(1, 2), (2, 1), (3, 0)] {

@@ -31,7 +31,7 @@ fn codes(machine: &Machine, access: Access) -> [u8; 5] {
     })
 }
 
-// feature: 1.supervisor requests (SRE) and write protect (WPE)
+// feature: 1.supervisor requests and write protection (SRE, WPE)
 #[test]
 fn supervisor_requests_and_write_protection() {
     let (sre, wpe) = (1, 1 << 4);
@@ -51,7 +51,7 @@ fn supervisor_requests_and_write_protection() {
     }
 }
 
-// feature: 1.execute requests (ERE) and execute disable (XD, NXE)
+// feature: 1.requests to execute, and execute disable (ERE, NXE, XD)
 #[test]
 fn execute_requests_and_execute_disable() {
     let (ere, nxe) = (2, 1 << 5);
@@ -69,7 +69,7 @@ fn execute_requests_and_execute_disable() {
     assert_eq!(codes(&machine(ALL, ere | nxe), READ), [0, 0, 0x81, 0x81, 0]);
 }
 
-// feature: 1.supervisor execute prevention (SMEP)
+// feature: 1.supervisor requests to execute what users may reach (SMEP)
 #[test]
 fn smep_keeps_supervisors_from_executing_pages_of_users() {
     let (sre, ere, smep) = (1, 2, 1 << 6);

@@ -8,7 +8,7 @@ use crate::machine::{ALL, CAP, CONTEXT, FIRST, LEGACY_CONTEXT, Machine, SECOND};
 const READ: Access = Access::READ;
 const WRITE: Access = Access::WRITE;
 
-// feature: 1.translated requests
+// feature: 1.translated requests (DTE, ECAP.DT)
 #[test]
 fn what_a_translated_request_comes_to() {
     let scalable = || Machine::scalable(CAP, ALL, &[0x41, 5, FIRST + 0x1000]);
@@ -99,7 +99,7 @@ fn roots_and_context_entries_fault_as_for_other_requests() {
     }
 }
 
-// feature: 2.FPD for translated requests
+// feature: 2.fault processing disable (FPD) for translated requests
 #[test]
 fn fpd_of_the_context_entry_suppresses_the_record() {
     let beyond = 0x10_0000_0000_0000;

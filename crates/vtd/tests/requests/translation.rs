@@ -18,7 +18,7 @@ fn first() -> Machine {
     machine
 }
 
-// feature: 1.translation requests (ATS): what is granted
+// feature: 1.translation requests (ATS): permissions that are granted (R, W, EXE, PRIV)
 #[test]
 fn permissions_are_those_of_the_tables_that_were_asked_for() {
     let machine = first();
@@ -81,7 +81,7 @@ fn requests_that_are_not_enabled_are_granted_nothing() {
     }
 }
 
-// feature: 1.translation requests (ATS): accessed and dirty bits, no-write flag
+// feature: 1.translation requests (ATS): no-write flag, accessed and dirty bits (ECAP.NWFS)
 #[test]
 fn bits_are_set_for_what_is_granted() {
     // ECAP, request, bits of the leaf before, granted, bits after.
@@ -109,7 +109,7 @@ fn bits_are_set_for_what_is_granted() {
     assert_eq!(machine.guest.get(place(SECOND, 1, 0x5000)), FRAME | 0x303);
 }
 
-// feature: 1.translation type 01 of legacy mode
+// feature: 1.legacy mode: translation and translated requests (TT 1)
 #[test]
 fn second_stage_permissions_in_both_modes() {
     let scalable = Machine::scalable(CAP, ALL, &[SECOND + 0x1000 | 0x89, 5]);
@@ -159,7 +159,7 @@ fn nested_requests_are_granted_what_both_stages_grant() {
     }
 }
 
-// feature: 1.translation requests (ATS): sizes
+// feature: 1.translation requests (ATS): size of the page
 #[test]
 fn the_size_is_that_of_the_page() {
     let machine = Machine::scalable(CAP, ALL, &[0x41, 5, FIRST + 0x1000]);

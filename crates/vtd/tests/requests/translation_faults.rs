@@ -149,7 +149,7 @@ fn check(machine: &Machine, case: &Case, pasid: Option<u32>, fpd: bool) {
 /// Codes that cannot come of a request without PASID.
 const WITH_PASID: [u8; 4] = [0x31, 0x45, 0x5c, 0x5d];
 
-// feature: 2.faults of translation requests
+// feature: 2.fault codes: translation requests
 #[test]
 fn each_code_of_scalable_mode() {
     for case in scalable_cases() {
@@ -172,7 +172,7 @@ fn each_code_of_scalable_mode() {
     }
 }
 
-// feature: 2.FPD for translation requests
+// feature: 2.fault processing disable (FPD) for translation requests
 #[test]
 fn fpd_of_each_entry_suppresses_the_record() {
     // Until which code none of context, directory and PASID entry has been read, one, or two.
@@ -192,7 +192,7 @@ fn fpd_of_each_entry_suppresses_the_record() {
     }
 }
 
-// feature: 2.faults of translation requests in legacy mode
+// feature: 2.fault codes: translation requests
 #[test]
 fn each_code_of_legacy_mode() {
     let leaf = place(SECOND, 1, 0x5000);
@@ -237,7 +237,7 @@ fn each_code_of_legacy_mode() {
     assert_eq!(machine.record(), Some((0x5000, record(0x31, Some(1), Ask::READ))));
 }
 
-// feature: 2.requests that are blocked without a record
+// feature: 2.requests blocked without a record (TE 0, TTM 3)
 #[test]
 fn translation_off_and_abort_mode_block_without_a_record() {
     let off = Machine::off(CAP, ALL);
@@ -255,7 +255,7 @@ fn translation_off_and_abort_mode_block_without_a_record() {
 }
 
 /// T1 and T2, AT, EXE, PRIV, PP and PASID of each kind of request.
-// feature: 2.fault records of every kind of request
+// feature: 2.fault records: kinds of request (T1, T2, AT)
 #[test]
 fn records_tell_the_kind_of_request() {
     let machine = Machine::scalable(CAP, ALL, &FIRST_ENTRY);

@@ -15,7 +15,7 @@ fn pages(machine: &Machine) {
     }
 }
 
-// feature: 1.zero-length reads
+// feature: 1.zero-length reads (CAP.ZLR)
 #[test]
 fn a_write_permission_serves_a_zero_length_read_with_zlr() {
     let scalable = |cap| Machine::scalable(cap, ALL, &[SECOND + 0x1000 | 0x89, 5]);
@@ -74,7 +74,7 @@ fn a_zero_length_read_sets_accessed_and_never_dirty() {
     assert_eq!(second.guest.get(place(SECOND, 1, 0x5000)), FRAME | 0x302);
 }
 
-// feature: 1.zero-length reads
+// feature: 1.zero-length reads (CAP.ZLR)
 #[test]
 fn nested_zero_length_reads_need_one_permission_of_the_page_and_reads_of_the_tables() {
     let machine = Machine::scalable(CAP, ALL, &[SECOND + 0x1000 | 0xc9, 5, FIRST + 0x1000]);

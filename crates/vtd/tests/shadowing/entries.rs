@@ -10,7 +10,7 @@ use crate::guest::{
 };
 use crate::machine::{A, B, Machine, iotlb_domain};
 
-// feature: 7.legacy tables shadowed
+// feature: 7.shadows: legacy tables (TT 0 and 1)
 #[test]
 fn legacy_tables() {
     for tt in [0, 1] {
@@ -35,7 +35,7 @@ fn legacy_tables() {
     }
 }
 
-// feature: 7.second-stage tables shadowed
+// feature: 7.shadows: second-stage tables (PGTT 2)
 #[test]
 fn second_stage_entries_with_and_without_pasid() {
     for rid_pasid in [0, 5, 63] {

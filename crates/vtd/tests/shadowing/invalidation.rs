@@ -18,7 +18,7 @@ fn machine() -> Machine {
     machine
 }
 
-// feature: 7.mappings in step with second-stage invalidations
+// feature: 7.shadows: in step with second-stage invalidations (type 2, IOTLB)
 #[test]
 fn type_2_by_every_granularity() {
     let rows: [([u64; 4], &[&str]); 9] = [
