@@ -9,6 +9,7 @@ fn pasid(number: u32) -> Pasid {
     Pasid::new(number).unwrap()
 }
 
+// feature: 5.virtual commands: an allocator of its own, where the VMM gives none
 #[test]
 fn the_lowest_free_pasid_comes_first_and_0_never() {
     let allocator = LocalPasidAllocator::new();

@@ -168,6 +168,7 @@ fn without_caches() -> Outcome {
     Ok(())
 }
 
+// feature: 7.shadows: recordings and vectors with every device assigned
 #[test]
 fn all_devices_assigned() -> Outcome {
     let mut options = Options::default();

@@ -156,6 +156,7 @@ fn every_flag() {
     }
 }
 
+// feature: 10.builder: every capability in words
 #[test]
 fn every_number() {
     let scalable = CapabilitiesBuilder::scalable;

@@ -120,6 +120,7 @@ fn reasons_are_readable() {
     }
 }
 
+// feature: 2.fault codes: translation requests
 /// The columns for translation requests of the architecture's table of fault conditions: "success" or not.
 #[test]
 fn which_faults_a_translation_request_recovers_from() {

@@ -107,6 +107,7 @@ const TABLE: [(&str, Change, u64, u64, &str); 17] = [
 ];
 
 // feature: 7.capabilities: never more than the hosts have
+// feature: 7.capabilities: erratum 772415
 #[test]
 fn what_a_host_lacks_is_not_shown() {
     for (name, change, cap, ecap, _) in TABLE {
@@ -155,6 +156,7 @@ fn a_guest_that_has_started_sees_no_change() {
     }
 }
 
+// feature: 7.capabilities: frozen when the guest starts
 #[test]
 fn how_a_guest_starts() {
     type Start = fn(&Guest);
@@ -191,6 +193,7 @@ fn how_a_guest_starts() {
     assert_eq!(registers(&guest.unit), (CAP, ECAP & !(1 << 31)));
 }
 
+// feature: 7.capabilities: never more than the hosts have
 #[test]
 fn hosts_narrow_one_after_the_other() {
     let model = host(|host| host.supervisor = false);
@@ -245,6 +248,7 @@ impl HostIommu for Shadowing {
     }
 }
 
+// feature: 7.capabilities: never more than the hosts have
 #[test]
 fn widths_of_shadowed_tables() {
     // Bits, SAGAW that is left, and what goes from ECAP: with no width at all SSTS, SSADS and NEST.
@@ -274,6 +278,7 @@ fn widths_of_shadowed_tables() {
     }
 }
 
+// feature: 7.capabilities: never more than the hosts have
 #[test]
 fn a_host_with_nothing_in_common_is_refused() {
     let model = host(|host| *host = HostCapabilities::none());
@@ -290,6 +295,7 @@ fn a_host_with_nothing_in_common_is_refused() {
     assert_eq!(registers(&guest.unit), (CAP & !(1 << 60 | 1 << 56 | 0x60), 0xf06));
 }
 
+// feature: 10.fields of capabilities that are not shown are reserved
 #[test]
 fn what_is_not_shown_is_reserved() {
     // EAFE (qw2 bit 7) and five levels (bit 2), for an emulated device beside an assigned one.
@@ -324,6 +330,7 @@ fn what_is_not_implemented_is_not_shown() {
     assert_eq!((shown.cap(), shown.ecap()), (CAP, ECAP));
 }
 
+// feature: 9.capabilities that the guest was shown
 #[test]
 fn a_restored_guest_is_shown_what_it_was_shown() {
     let narrow = (CAP & !(1 << 60), ECAP & !(1 << 31 | 0x1f << 35) | 0xf << 35);

@@ -34,6 +34,7 @@ fn requeue(guest: &Guest, address: u64) {
     assert_eq!(guest.read(0x1c, 4), 0xc400_0000);
 }
 
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn all_types_are_carried_out_in_both_widths() {
     let narrow: [[u64; 2]; 15] = [
@@ -121,6 +122,8 @@ fn assert_malformed(ecap: u64, wide: bool, raw: [u64; 4], info: u64) {
     assert_eq!(guest.unit.counts().queue_errors, 1);
 }
 
+// feature: 3.descriptors: reserved bits and granularities
+// feature: 3.queue: errors stop it (IQE, IQERCD)
 #[test]
 fn reserved_fields_stop_the_queue() {
     // Type, a good descriptor, reserved bits of both quadwords, the lowest width of the type.
@@ -156,6 +159,7 @@ fn reserved_fields_stop_the_queue() {
     }
 }
 
+// feature: 3.queue: errors stop it (IQE, IQERCD)
 #[test]
 fn malformed_descriptors_say_why() {
     let table = [
@@ -196,6 +200,7 @@ fn malformed_descriptors_say_why() {
     }
 }
 
+// feature: 10.fields of capabilities that are not shown are reserved
 #[test]
 fn fields_of_a_shown_capability_are_not_reserved() {
     let guest = with_ecap(ECAP_DIT);
@@ -211,6 +216,7 @@ fn fields_of_a_shown_capability_are_not_reserved() {
     }
 }
 
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn bad_tails_and_queues() {
     let table = [
@@ -250,6 +256,7 @@ fn bad_tails_and_queues() {
     }
 }
 
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn wide_descriptors_need_scalable_mode() {
     // No SMTS and nothing that is part of it.
@@ -301,6 +308,7 @@ fn watched() -> (Guest, Arc<Order>) {
     (guest, order)
 }
 
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn the_queue_wraps_at_every_size() {
     const BASE: u64 = 0x10_0000;
@@ -336,6 +344,7 @@ fn the_queue_wraps_at_every_size() {
     }
 }
 
+// feature: 3.descriptors: wait: status, interrupt, fence (type 5)
 #[test]
 fn waits() {
     let (mut guest, order) = watched();
@@ -366,6 +375,7 @@ fn waits() {
     assert_eq!(guest.get(STATUS), 0xffff_ffff_0000_0003);
 }
 
+// feature: 3.queue: waits follow DMA under way
 #[test]
 fn a_guard_holds_up_the_wait_and_what_is_behind_it() {
     let mut guest = Guest::new();
@@ -385,6 +395,7 @@ fn a_guard_holds_up_the_wait_and_what_is_behind_it() {
     assert_eq!(guest.read(0x80, 8), 0x80);
 }
 
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn the_head_moves_after_each_descriptor() {
     let host = Arc::new(ModelHost::new());
@@ -417,6 +428,7 @@ fn the_head_moves_after_each_descriptor() {
     assert_eq!(slots, (1..=5).map(|n| Slot::Pasid(guest::pasid(n))).collect::<Vec<_>>());
 }
 
+// feature: 3.queue: disabled and enabled at any moment (QIE, QIES)
 #[test]
 fn the_queue_goes_off_at_any_moment() {
     let mut guest = Guest::new();
@@ -442,6 +454,7 @@ fn the_queue_goes_off_at_any_moment() {
     assert_eq!(guest.read(0x80, 8), 0x20);
 }
 
+// feature: 3.queue: disabled and enabled at any moment (QIE, QIES)
 #[test]
 fn the_queue_goes_off_after_a_deferred_wait() {
     let mut guest = Guest::new();
@@ -478,6 +491,10 @@ fn the_queue_goes_off_after_a_deferred_wait() {
     assert_eq!(guest.get(STATUS), 3, "from the new queue");
 }
 
+// feature: 3.descriptors: context cache (type 1)
+// feature: 3.descriptors: IOTLB (type 2)
+// feature: 3.descriptors: PASID-based IOTLB (type 6)
+// feature: 3.descriptors: PASID cache (type 7)
 #[test]
 fn what_each_descriptor_drops() {
     let page = |low: u64, am: u64| [low, 0x5000 | am, 0, 0];
@@ -538,6 +555,7 @@ fn what_each_descriptor_drops() {
     }
 }
 
+// feature: 3.descriptors: PASID-based IOTLB (type 6)
 #[test]
 fn every_address_mask_covers_its_range() {
     for am in 0..64_u64 {

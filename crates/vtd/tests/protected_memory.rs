@@ -139,6 +139,7 @@ fn no_dma_reaches_a_region() {
     }
 }
 
+// feature: 8.protected memory: DMA blocked without a record, whatever TE is
 /// Without PLMR or PHMR its region does not exist; a limit below the base protects nothing.
 #[test]
 fn regions_that_protect_nothing() {
@@ -213,6 +214,7 @@ fn large_pages_and_ranges() {
     assert_eq!((pieces, end), (vec![piece(0x403f_0000, 0x1_0000)], Err(DmaError::Blocked)));
 }
 
+// feature: 8.protected memory: DMA blocked without a record, whatever TE is
 /// The unit reads its own tables, its queue and writes its status wherever they are.
 #[test]
 fn the_units_own_accesses_are_not_concerned() {

@@ -54,6 +54,7 @@ fn a_handle_goes_on_under_the_new_source_id() {
     assert_eq!((fault_of(&old, 0x5000), read()), (0x41, Ok(0x7000)));
 }
 
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn invalidations_find_the_new_source_id_alone() {
     let mut guest = two_contexts();
@@ -69,6 +70,7 @@ fn invalidations_find_the_new_source_id_alone() {
     assert_eq!(fault_of(&handle, 0x5000), 0x41);
 }
 
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn what_is_in_flight_stays_good() {
     let mut guest = two_contexts();
@@ -87,6 +89,7 @@ fn what_is_in_flight_stays_good() {
     assert_eq!(guest.get(STATUS), 1);
 }
 
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn refusals() {
     let machine = host();
@@ -146,6 +149,7 @@ fn assigned() -> (Guest, Host, Arc<Calls>) {
 const UNDER_SEVEN: [&str; 4] =
     ["3 - fs4 100000", "3 1 fs4 110000", "3 2 fs4 220000", "3 4 fs4 240000"];
 
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn equal_bindings_stay_without_a_call() {
     let (mut guest, machine, calls) = assigned();
@@ -168,6 +172,7 @@ fn equal_bindings_stay_without_a_call() {
     assert_eq!(guest.unit.counts().ledger.held, 0);
 }
 
+// feature: 7.devices: renumbered (new source-id)
 #[test]
 fn a_renumbering_at_any_moment() {
     for what in ["nothing", "queue", "root", "te off", "reset", "failing"] {

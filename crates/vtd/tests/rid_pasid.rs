@@ -114,6 +114,7 @@ fn assigned() {
     }
 }
 
+// feature: 1.requests without PASID (RID_PASID, RID_PRIV)
 #[test]
 fn without_rps_it_is_0_whatever_it_says() {
     for rid_pasid in VALUES {
@@ -131,6 +132,7 @@ fn without_rps_it_is_0_whatever_it_says() {
     }
 }
 
+// feature: 1.requests without PASID (RID_PASID, RID_PRIV)
 #[test]
 fn past_the_directory_it_faults() {
     let (mut guest, machine, _calls) = guest(ECAP, 0x40_00);

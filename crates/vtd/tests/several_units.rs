@@ -97,6 +97,7 @@ fn a_device_moves_to_another_unit() {
     assert_eq!((first.unit.counts().ledger.held, second.unit.counts().ledger.held), (0, 4));
 }
 
+// feature: 7.units: a device moves from one to another
 #[test]
 fn a_device_that_comes_before_it_has_gone_is_bound_when_it_is_tried_again() {
     let machine = host();
@@ -118,6 +119,7 @@ fn a_device_that_comes_before_it_has_gone_is_bound_when_it_is_tried_again() {
     assert_eq!(of(&machine, 3), ["3 1 fs4 700000"]);
 }
 
+// feature: 7.units: several in one machine
 #[test]
 fn two_units_at_work_at_once() {
     let machine = host();

@@ -95,6 +95,7 @@ fn registers_and_responses() {
     assert_eq!(guest.read(VCRSP, 8), 0);
 }
 
+// feature: 5.virtual commands: not shown without ECAP.VCS
 #[test]
 fn without_vcs_there_is_nothing() {
     let guest = Guest::new();
@@ -306,6 +307,7 @@ fn the_allocator_is_called_with_no_lock_held() {
     assert_eq!(allocator.take(), ["allocate", "free 5"]);
 }
 
+// feature: 5.virtual commands: PASIDs given back on reset and drop
 /// What comes of a command from before a reset is nobody's, and goes back.
 #[test]
 fn a_reset_while_the_allocator_is_called() {
@@ -315,6 +317,7 @@ fn a_reset_while_the_allocator_is_called() {
     assert_eq!(allocator.take(), ["allocate", "free 5"]);
 }
 
+// feature: 5.virtual commands: PASIDs given back on reset and drop
 #[test]
 fn a_pasid_that_the_allocator_does_not_take_back_is_told() {
     let (guest, allocator) = told(&[Ok(5), Ok(6), Err(HostErrorKind::Other), Ok(0)], false);
@@ -349,6 +352,7 @@ fn restore(
 }
 
 // feature: 5.virtual commands: PASIDs survive save and restore
+// feature: 9.PASIDs of virtual commands
 #[test]
 fn what_the_guest_has_survives() {
     let allocator = Arc::new(LocalPasidAllocator::new());
@@ -396,6 +400,8 @@ fn what_the_guest_has_survives() {
     assert_eq!(reserved(&allocator), [0_u32; 0]);
 }
 
+// feature: 5.virtual commands: PASIDs survive save and restore
+// feature: 9.PASIDs of virtual commands
 /// What a reset has begun to give back is given back once, by whoever goes on.
 #[test]
 fn saved_while_pasids_go_back() {

@@ -66,8 +66,9 @@ impl Proved {
     pub(super) fn page(&self) -> String {
         let mut page = HEAD.to_owned();
         for (title, section) in SECTIONS.iter().zip(1_u8..) {
-            let features: Vec<_> =
+            let mut features: Vec<_> =
                 self.features.iter().filter(|(marker, _)| marker.section == section).collect();
+            features.sort_by_key(|(marker, _)| marker.name.to_lowercase());
             line(&mut page, &format!("\n## {section}. {title}\n"));
             if features.is_empty() {
                 line(&mut page, "Nothing is marked yet.");

@@ -25,6 +25,7 @@ fn meaning(raw: Raw) -> Option<Binding> {
     }
 }
 
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn each_pair_of_held_and_desired_has_its_call() {
     // (entry before, entry now, calls)
@@ -207,6 +208,7 @@ fn a_domain_filters_the_pair_and_never_one_side() {
     }
 }
 
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 #[test]
 fn three_devices_two_pasids() {
     // D1 uses PASID 1, D2 PASID 2, D3 PASID 1: invalidating PASID 1 touches D3 alone once D1 is bound.

@@ -58,6 +58,7 @@ fn run(first: u64, count: u64) -> Vec<(u64, u64)> {
     (first..first + count).map(|index| (LOWEST + index * 8, 0x5_0003 + (index << 12))).collect()
 }
 
+// feature: 7.shadows: hosts that can cut a mapping, and hosts that cannot
 #[test]
 fn calls_of_hosts_that_cut_and_that_do_not() {
     type Row = (

@@ -245,6 +245,7 @@ fn domain_of(ledger: &Ledger, (device, slot): (u32, Slot)) -> u16 {
     held.map_or(u16::MAX, |held| held.domain.0)
 }
 
+// feature: 7.shadows: in step with second-stage invalidations (type 2, IOTLB)
 #[test]
 fn what_is_mapped_follows_the_tables() {
     for cuts in [true, false] {
@@ -257,6 +258,7 @@ fn what_is_mapped_follows_the_tables() {
     }
 }
 
+// feature: 7.shadows: host failures are kept, told and tried again
 #[test]
 fn a_host_that_fails_never_keeps_what_is_stale() {
     let mut all = 0;
@@ -270,6 +272,7 @@ fn a_host_that_fails_never_keeps_what_is_stale() {
     assert!(all > 1_000, "{all}");
 }
 
+// feature: 7.shadows: quotas of mapped ranges
 #[test]
 fn quotas_of_mappings_are_never_exceeded() {
     for (cuts, fails) in [(true, false), (true, true), (false, false), (false, true)] {

@@ -21,6 +21,7 @@ fn moving(changes: u64) -> Guest {
     guest
 }
 
+// feature: 7.bindings: an entry that changes while it is read
 #[test]
 fn known_failure_28_two_copies_have_to_agree() {
     // (how often the entry changes, what is bound, reads of it)
@@ -54,6 +55,7 @@ fn known_failure_28_an_unchanged_entry_costs_one_read() {
     assert_eq!(guest.reads(), 4, "root, context, directory, entry");
 }
 
+// feature: 7.bindings: an entry that changes while it is read
 #[test]
 fn known_failure_28_an_entry_that_does_not_settle_is_absent_for_now() {
     for rid_pasid in [0, 3] {

@@ -45,6 +45,7 @@ impl GuestMemory for Changing {
     }
 }
 
+// feature: 6.entries: one that changes while it is read
 #[test]
 fn two_copies_have_to_agree() {
     let caps = Capabilities::new(0x81d2_008c_222f_0686, 0x0001_8998_0000_0f46).unwrap();

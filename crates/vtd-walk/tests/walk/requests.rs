@@ -31,6 +31,7 @@ fn tables(first: u64, second: u64) -> Guest {
     Guest::new(&words)
 }
 
+// feature: 1.zero-length reads (CAP.ZLR)
 #[test]
 fn zero_length_reads_take_either_permission_of_a_second_stage_with_zlr() {
     let with = caps(MOST_CAP | ZLR, MOST_ECAP, 52);
@@ -56,6 +57,7 @@ fn zero_length_reads_take_either_permission_of_a_second_stage_with_zlr() {
     assert_eq!(code(&guest, &with, [0x2_4089, 0], READ), 0x86);
 }
 
+// feature: 1.supervisor requests to execute what users may reach (SMEP)
 #[test]
 fn smep_refuses_supervisors_to_execute_pages_of_users() {
     let fetch = READ.executing().with_privilege();
@@ -73,6 +75,7 @@ fn smep_refuses_supervisors_to_execute_pages_of_users() {
     }
 }
 
+// feature: 1.walks: not coherent (ECAP.SMPWCS absent)
 #[test]
 fn without_smpwcs_nothing_is_marked() {
     // SSADS, and no SMPWCS.

@@ -136,6 +136,7 @@ fn what_is_desired() {
     }
 }
 
+// feature: 7.bindings: tables that name nothing bind nothing
 #[test]
 fn a_smaller_directory_unbinds_what_lies_behind_it() {
     let Machine { mut guest, host, calls } = Machine::new();

@@ -13,6 +13,7 @@ use crate::guest::{Guest, calls, source_id};
 const EVERYTHING: u64 = 0x7fff_ffff_ffff_f001;
 
 // feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
+// feature: 3.device TLBs: ranges (S)
 #[test]
 fn every_range_is_decoded() {
     // Device 00:03.0 is 18. (qw0, qw1, what the device is told)
@@ -61,6 +62,7 @@ fn every_range_is_decoded() {
     assert_eq!(guest.unit.counts().device_tlb_invalidations, table.len() as u64);
 }
 
+// feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
 #[test]
 fn every_device_is_told_in_order() {
     let cards = [Arc::new(Card::default()), Arc::new(Card::default())];
@@ -77,6 +79,7 @@ fn every_device_is_told_in_order() {
     assert_eq!(cards[1].take(), ["tlb - 2000 1"]);
 }
 
+// feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
 #[test]
 fn devices_without_a_device_tlb_are_done_at_once() {
     let host = calls::host();
@@ -105,6 +108,7 @@ fn a_register_write_calls_no_device() {
     assert_eq!(guest.read(0x80, 8), 0x60);
 }
 
+// feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
 #[test]
 fn a_device_is_told_through_the_endpoint_that_it_has_now() {
     let (first, second) = (Card::slow(), Card::slow());

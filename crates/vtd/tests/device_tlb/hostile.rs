@@ -129,6 +129,7 @@ impl Storm {
     }
 }
 
+// feature: 3.device TLBs: waits behind them follow
 #[test]
 fn no_wait_completes_before_its_invalidations_whatever_happens() {
     for seed in 1..60 {

@@ -48,6 +48,7 @@ fn the_queue_goes_off_behind_the_answer() {
     }
 }
 
+// feature: 3.device TLBs: queue disabled with invalidations outstanding (QIES)
 /// A guest that disables the queue does not wait for ever, whether it has cleared ITE or not.
 #[test]
 fn the_queue_goes_off_behind_time_outs() {
@@ -72,6 +73,7 @@ fn the_queue_goes_off_behind_time_outs() {
     assert_eq!(told, devices);
 }
 
+// feature: 3.device TLBs: queue disabled with invalidations outstanding (QIES)
 #[test]
 fn off_and_on_again_waits_for_the_answer() {
     let (guest, card, device) = outstanding();

@@ -59,6 +59,7 @@ fn what_is_outstanding_is_delivered_again() {
     }
 }
 
+// feature: 9.device-TLB invalidations outstanding
 #[test]
 fn answered_ones_are_not_delivered_again() {
     let (old, new) = (Card::slow(), Card::slow());
@@ -74,6 +75,7 @@ fn answered_ones_are_not_delivered_again() {
     assert_eq!((new.take(), new.take_ids()), (vec!["tlb - 2000 1".to_string()], vec![ids[1]]));
 }
 
+// feature: 9.device-TLB invalidations outstanding
 /// Saved before it is told, and after.
 #[test]
 fn time_outs_survive() {

@@ -56,6 +56,7 @@ fn a_time_out_aborts_the_wait_and_stops_the_queue() {
     assert_eq!(guest.read(IQERCD, 8), 0x0000_0018_0000_0000, "until the next error");
 }
 
+// feature: 3.device TLBs: time-out (ITE, ITESID)
 #[test]
 fn the_unit_measures_the_time_itself() {
     for (patience, expected) in [(Duration::ZERO, ITE), (Duration::MAX, 0)] {
@@ -81,6 +82,7 @@ fn an_answer_at_once_is_in_time() {
     assert_eq!(guest.read(FSTS, 4), 0);
 }
 
+// feature: 3.device TLBs: time-out (ITE, ITESID)
 #[test]
 fn a_time_out_without_a_wait_stops_the_queue_too() {
     let (mut guest, _card, device) = slow();
@@ -95,6 +97,7 @@ fn a_time_out_without_a_wait_stops_the_queue_too() {
     assert_eq!((guest.read(IQH, 8), guest.get(STATUS)), (0x40, 1));
 }
 
+// feature: 3.device TLBs: time-out (ITE, ITESID)
 /// IQERCD names one device: the next time-out is told when software has cleared ITE.
 #[test]
 fn time_outs_are_told_one_after_the_other() {

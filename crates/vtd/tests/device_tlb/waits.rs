@@ -34,6 +34,7 @@ fn a_wait_completes_behind_every_answer() {
     }
 }
 
+// feature: 3.device TLBs: waits behind them follow
 #[test]
 fn a_wait_without_a_status_waits_too() {
     // IF, FN, and both with SW.
@@ -68,6 +69,7 @@ fn other_descriptors_go_on_meanwhile() {
     assert_eq!((guest.read(IQH, 8), guest.get(STATUS)), (0x40, 0));
 }
 
+// feature: 3.device TLBs: bounded number of invalidations outstanding
 /// 32 of a device; what comes behind them is fetched as answers come in.
 #[test]
 fn the_outstanding_invalidations_of_a_device_are_bounded() {
@@ -96,6 +98,7 @@ fn the_outstanding_invalidations_of_a_device_are_bounded() {
     assert_eq!(guest.get(STATUS), 7);
 }
 
+// feature: 3.device TLBs: bounded number of invalidations outstanding
 #[test]
 fn the_outstanding_invalidations_of_a_unit_are_bounded() {
     let cards: Vec<_> = (0..40).map(|_| Card::slow()).collect();
@@ -114,6 +117,7 @@ fn the_outstanding_invalidations_of_a_unit_are_bounded() {
     assert_eq!((told, guest.unit.counts().descriptors), (1024, 1024));
 }
 
+// feature: 3.device TLBs: waits behind them follow
 /// What a device is given inside a guard may enter its device TLB late: it is told to drop it after that, and nobody else waits.
 #[test]
 fn a_device_is_told_when_its_guards_are_closed() {

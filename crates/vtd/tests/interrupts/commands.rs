@@ -132,6 +132,7 @@ fn eime_without_eim_is_ignored() {
     assert_eq!(remap(&guest, 0xfee0_0000, 7), Ok((0xfee0_0000, 7)));
 }
 
+// feature: 6.listener: after a wait nobody gets an old interrupt
 /// An interrupt that is being delivered holds back what contradicts it.
 #[test]
 fn a_delivery_holds_back_status_and_waits() {

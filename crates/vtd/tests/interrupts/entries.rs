@@ -79,6 +79,7 @@ fn whose_an_entry_is() {
     }
 }
 
+// feature: 6.entries: reserved bits (24)
 /// Every reserved bit of an entry, in both forms of IRTA.
 #[test]
 fn reserved_bits_of_an_entry() {

@@ -79,6 +79,7 @@ fn a_route_records_nothing() {
     }
 }
 
+// feature: 6.entries: posted form refused (24)
 /// Posted interrupts do not exist here, so the posted form is refused even by a unit whose CAP says otherwise.
 #[test]
 fn the_posted_form_is_refused_whatever_cap_says() {
@@ -92,6 +93,7 @@ fn the_posted_form_is_refused_whatever_cap_says() {
     }
 }
 
+// feature: 6.fail closed: remapping without a table blocks everything
 /// Without SIRTP there is no table.
 #[test]
 fn remapping_without_a_table_blocks_everything() {

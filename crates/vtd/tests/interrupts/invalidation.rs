@@ -41,6 +41,7 @@ fn what_an_invalidation_drops() {
     }
 }
 
+// feature: 6.interrupt entry cache: entries that fault are not kept
 /// Not-present and malformed entries are not kept, and without a cache nothing is.
 #[test]
 fn what_is_cached() {

@@ -42,6 +42,7 @@ fn a_restored_unit_remaps_as_before() {
     assert_eq!((guest.read(0x1c, 4), vector(&guest, 3)), (0x0100_0000, Ok(0)));
 }
 
+// feature: 9.interrupt remapping
 /// What is under way when the unit is saved is told by the restored one, in the same order, whatever has been told before.
 #[test]
 fn saved_after_any_step_the_listener_hears_of_everything() {

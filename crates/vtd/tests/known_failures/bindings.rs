@@ -388,6 +388,7 @@ fn known_failure_26_the_old_domain_leads_to_an_entry_that_is_gone() {
 const TORN: ([u64; 8], [u64; 8]) =
     ([0x41, 7, FIRST_A, 0, 0, 0, 0, 0], [0x101, 9, 0x33_3000, 0, 0, 0, 0, 0]);
 
+// feature: 7.bindings: an entry that changes while it is read
 #[test]
 fn known_failure_28_an_entry_replaced_while_it_is_read_does_not_tear() {
     // One of the reads sees the first `seam` qwords of one entry and the others of the next.
@@ -419,6 +420,7 @@ fn known_failure_28_an_entry_replaced_while_it_is_read_does_not_tear() {
     }
 }
 
+// feature: 7.bindings: an entry that changes while it is read
 #[test]
 fn known_failure_28_an_entry_that_never_holds_still_is_absent_for_now() {
     let guest = Guest::new();
@@ -451,6 +453,7 @@ fn known_failure_28_an_entry_that_never_holds_still_is_absent_for_now() {
     assert_eq!(again, 1, "an unchanged entry costs one read");
 }
 
+// feature: 7.bindings: equal to the guest's tables after every invalidation
 /// The entry of one device never decides what becomes of another's.
 #[test]
 fn known_failure_01_the_bindings_of_other_devices_stay() {

@@ -28,6 +28,7 @@ fn known_failure_09_every_code_has_a_case() {
     assert_eq!(of(scalable), codes(&[&tables[..], &upper[..]].concat()));
 }
 
+// feature: 2.fault codes: translation requests
 /// A translation request that meets a fault it can recover from is answered, and nobody is told.
 #[test]
 fn known_failure_09_recoverable_faults_of_translation_requests_have_no_record() {

@@ -77,6 +77,7 @@ fn events(guest: &Guest) -> usize {
     guest.effects().iter().filter(|effect| is_event(effect)).count()
 }
 
+// feature: 3.device TLBs: invalidations reach the device (types 3 and 8)
 #[test]
 fn known_failure_16_pfsid_reaches_the_device() {
     for (qw0, qw1) in [(0x1230_0018_0000_4003, PAGE), (0x1230_0005_0018_4008, PAGE)] {
@@ -88,6 +89,7 @@ fn known_failure_16_pfsid_reaches_the_device() {
     }
 }
 
+// feature: 4.page requests: event (PRS.PPR, PECTL)
 #[test]
 fn known_failure_20_page_requests_send_one_event() {
     let (guest, _, device) = with_card();
@@ -100,6 +102,7 @@ fn known_failure_20_page_requests_send_one_event() {
     assert_eq!(events(&guest), 1);
 }
 
+// feature: 4.page requests: queue (PQA, PQH, PQT)
 #[test]
 fn known_failure_21_page_requests_are_written_whole() {
     let (guest, _, device) = with_card();
@@ -114,6 +117,7 @@ fn known_failure_21_page_requests_are_written_whole() {
     assert_eq!(guest.read64(PQT), 0x40);
 }
 
+// feature: 4.page group responses: format (type 9), with and without PASID
 #[test]
 fn known_failure_21_a_response_reaches_the_device_in_both_forms() {
     let (guest, card, _) = with_card();
@@ -127,6 +131,7 @@ fn known_failure_21_a_response_reaches_the_device_in_both_forms() {
     assert_eq!(told, expected);
 }
 
+// feature: 4.page requests: overflow (PRS.PRO)
 #[test]
 fn known_failure_21_nothing_is_queued_while_pro_is_set() {
     let (guest, card, device) = with_card();
@@ -144,6 +149,7 @@ fn known_failure_21_nothing_is_queued_while_pro_is_set() {
     assert_eq!(ask(&guest, device, None), Ok(()));
 }
 
+// feature: 3.device TLBs: waits behind them follow
 #[test]
 fn known_failure_29_a_wait_follows_the_answers_of_devices() {
     let (guest, card, device) = with_card();

@@ -116,6 +116,7 @@ fn known_failure_22_a_refused_replace_leaves_nothing_stale_and_is_tried_again() 
     assert_eq!(device.bound(5).as_deref(), Some("fs4 110000"), "by the domain that was attempted");
 }
 
+// feature: 7.bindings: host failures are kept, told and tried again
 /// Whether the failed slot is forgotten once the guest wants nothing there any more.
 #[test]
 fn known_failure_22_a_failure_is_forgotten_with_its_entry() {
@@ -187,6 +188,7 @@ fn known_failure_23_reset_succeeds_whichever_call_fails() {
     }
 }
 
+// feature: 7.bindings: host failures are kept, told and tried again
 #[test]
 fn known_failure_27_a_binding_that_the_host_kept_is_not_forgotten() {
     let guest = Guest::new();

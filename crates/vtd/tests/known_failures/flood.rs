@@ -182,6 +182,7 @@ fn known_failure_20_a_device_over_its_quota_is_told_in_a_few_effects() {
     assert_eq!((told, guest.unit.counts().effects_suppressed), (10, 990));
 }
 
+// feature: 2.rate-limited diagnostics with counters
 #[test]
 fn known_failure_20_malformed_descriptors_are_counted_and_flood_nothing() {
     // The VMM takes nothing.
@@ -202,6 +203,7 @@ fn known_failure_20_malformed_descriptors_are_counted_and_flood_nothing() {
     assert_eq!(others.count(), 10);
 }
 
+// feature: 2.rate-limited diagnostics with counters
 #[test]
 fn known_failure_20_diagnostics_leave_space_for_interrupts() {
     // Whatever the limits let through.
@@ -226,6 +228,7 @@ fn known_failure_20_diagnostics_leave_space_for_interrupts() {
     );
 }
 
+// feature: 2.rate-limited diagnostics with counters
 #[test]
 fn known_failure_20_faults_are_counted_and_flood_nothing() {
     let guest = limited(once(10, 100));

@@ -148,6 +148,7 @@ fn known_failure_29_global_status_follows_the_host_calls() {
     assert!(during.len() == 2 && during.iter().all(|status| status & SRTP == 0), "{during:x?}");
 }
 
+// feature: 3.queue: every size, head and tail (IQA.QS, IQH, IQT)
 #[test]
 fn known_failure_24_iqh_stays_at_a_descriptor_while_the_host_is_called() {
     let guest = Guest::new();

@@ -176,6 +176,7 @@ fn known_failure_14_a_bad_tail_put_right_goes_on_when_iqe_is_cleared() {
     }
 }
 
+// feature: 3.descriptors: all nine types, 128 and 256 bits (IQA.DW)
 #[test]
 fn known_failure_14_types_that_need_wide_descriptors() {
     for kind in [0x26, 0x37, 8, 9] {

@@ -39,6 +39,7 @@ fn known_failure_03_every_offset_size_and_alignment_is_harmless() {
     assert_eq!(dma.read_or_code(None, PAGE), Ok(PAGE), "the unit still works");
 }
 
+// feature: 8.registers: accesses of any size and offset
 #[test]
 fn known_failure_03_odd_accesses_read_zero_and_change_nothing() {
     let guest = Guest::new();
@@ -53,6 +54,7 @@ fn known_failure_03_odd_accesses_read_zero_and_change_nothing() {
     assert!(page() == before, "an access that is no access has changed a register");
 }
 
+// feature: 8.registers: accesses of any size and offset
 /// Pairs of 4-byte registers side by side, and 64-bit registers.
 #[test]
 fn known_failure_03_eight_bytes_are_two_halves() {

@@ -18,6 +18,7 @@ fn leaf(page: u64) -> u64 {
     SECOND + 0x3000 + (page >> 12) * 8
 }
 
+// feature: 7.shadows: an entry of every kind in the place of every other
 #[test]
 fn known_failure_01_a_shadow_is_filled_whatever_was_held_before() {
     for before in [ABSENT, first_stage(FIRST_A, 7), pass_through(7), second_stage(FIRST_B, 7)] {
@@ -34,6 +35,7 @@ fn known_failure_01_a_shadow_is_filled_whatever_was_held_before() {
     }
 }
 
+// feature: 7.shadows: quotas of mapped ranges
 #[test]
 fn known_failure_19_mapped_ranges_are_no_more_than_the_quota() {
     let quotas = Quotas { mappings_per_device: 6, ..Quotas::default() };
@@ -50,6 +52,7 @@ fn known_failure_19_mapped_ranges_are_no_more_than_the_quota() {
     assert!(guest.unit.counts().ledger.over_quota > 0);
 }
 
+// feature: 7.shadows: host failures are kept, told and tried again
 #[test]
 fn known_failure_27_pages_that_the_host_kept_are_not_forgotten() {
     let guest = Guest::new();
@@ -73,6 +76,7 @@ fn known_failure_27_pages_that_the_host_kept_are_not_forgotten() {
     assert_eq!(reach(&guest, &device, PAGE), None);
 }
 
+// feature: 7.shadows: waits follow the mappings
 #[test]
 fn known_failure_29_mappings_follow_before_the_wait_behind_them() {
     let guest = Guest::new();

@@ -115,6 +115,7 @@ fn known_failure_05_a_write_after_a_cached_read_sets_the_dirty_bit() {
     }
 }
 
+// feature: 1.first-stage: accessed and dirty bits (A, D)
 #[test]
 fn known_failure_05_a_write_after_a_cached_read_walks_again() {
     for mapping in mappings() {
@@ -221,7 +222,8 @@ fn known_failure_06_pasids_that_are_not_enabled_fault_45() {
     }
 }
 
-// feature: 1.first-stage: canonical addresses (FSPM)
+// feature: 1.translation requests (ATS): device-TLB enable (DTE, ECAP.DT)
+// feature: 1.translated requests (DTE, ECAP.DT)
 #[test]
 fn known_failure_06_devices_without_dte_get_44() {
     for shape in [Shape::uncached(), Shape::default()] {
@@ -246,6 +248,7 @@ fn known_failure_06_devices_without_dte_get_44() {
     }
 }
 
+// feature: 1.translation requests (ATS): no-write flag, accessed and dirty bits (ECAP.NWFS)
 #[test]
 fn known_failure_05_a_translation_request_sets_d_for_the_write_that_it_grants() {
     let guest = Guest::new();
@@ -259,6 +262,7 @@ fn known_failure_05_a_translation_request_sets_d_for_the_write_that_it_grants() 
     assert_eq!(guest.ram.at(leaf), FRAME_A | 0x67, "what is granted may be written any time");
 }
 
+// feature: 1.first-stage: canonical addresses (FSPM)
 #[test]
 fn known_failure_08_canonical_is_a_matter_of_fspm_alone() {
     let four = [
@@ -362,6 +366,7 @@ fn known_failure_17_one_translation_reads_each_entry_once() {
     }
 }
 
+// feature: 1.walks: each entry is read once, into a copy
 /// The guest changes every entry as soon as it has been read: the translation is one of the entries as they were.
 #[test]
 fn known_failure_17_an_entry_that_changes_after_it_was_read_changes_nothing() {

@@ -95,6 +95,7 @@ fn the_record_says_what_was_asked() {
     }
 }
 
+// feature: 4.page requests: faults (PRE, 45 to 48)
 #[test]
 fn tables_above_the_context_entry_fault_too() {
     // (RTADDR; root entry's lower half; code, and whether FPD could count)
@@ -125,6 +126,7 @@ fn tables_above_the_context_entry_fault_too() {
     }
 }
 
+// feature: 2.requests blocked without a record (TE 0, TTM 3)
 #[test]
 fn what_is_off_or_aborts_blocks_without_a_record() {
     // ADMS is shown: TTM=11 aborts.
@@ -142,6 +144,7 @@ fn what_is_off_or_aborts_blocks_without_a_record() {
     assert_eq!((guest.read(PQT, 8), guest.read(PRS, 4)), (0, 0));
 }
 
+// feature: 2.fault processing disable (FPD) for page requests
 #[test]
 fn fpd_suppresses_the_record_and_nothing_else() {
     // (context entry, PASID; code)
@@ -163,6 +166,7 @@ fn fpd_suppresses_the_record_and_nothing_else() {
     }
 }
 
+// feature: 4.page requests: not shown without ECAP.PRS
 /// Page requests that the unit does not show: nothing happens at all.
 #[test]
 fn a_unit_without_page_requests_takes_none() {

@@ -38,6 +38,7 @@ fn no_value_of_the_registers_does_harm() {
     }
 }
 
+// feature: 4.page requests: bounded space
 /// A guest that never takes a request, a device that never gives up, and a VMM that does not step.
 #[test]
 fn two_to_the_16_requests_need_bounded_space() {

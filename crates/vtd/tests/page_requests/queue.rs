@@ -52,6 +52,7 @@ fn every_field_has_its_place_and_all_32_bytes_are_written() {
     }
 }
 
+// feature: 4.page requests: queue (PQA, PQH, PQT)
 /// For each size: full when one entry is left, and then again from another place, over the end.
 #[test]
 fn the_queue_wraps_and_fills_at_every_size() {
@@ -100,6 +101,7 @@ fn while_pro_is_set_everything_is_dropped() {
     assert_eq!((counts.page_requests, counts.page_requests_dropped), (1, 2));
 }
 
+// feature: 4.page requests: queue (PQA, PQH, PQT)
 #[test]
 fn the_registers_keep_their_bits() {
     let machine = Machine::new();
@@ -134,6 +136,7 @@ fn prs_is_the_upper_half_of_its_quadword() {
     assert_eq!(machine.guest.read(PRS, 4), 0);
 }
 
+// feature: 4.page requests: overflow (PRS.PRO)
 /// A queue that cannot be written has lost a request, and says so.
 #[test]
 fn a_queue_outside_memory_overflows() {

@@ -15,6 +15,7 @@ fn response(device: u64, number: Option<u64>, group: u64, code: u64) -> [u64; 4]
 }
 
 // feature: 4.page group responses: reach the device or its host
+// feature: 4.page group responses: format (type 9), with and without PASID
 #[test]
 fn the_guests_responses_reach_the_device_or_the_host() {
     // (PASID, group, code; what is delivered)
@@ -44,6 +45,7 @@ fn the_guests_responses_reach_the_device_or_the_host() {
     }
 }
 
+// feature: 4.page group responses: delivered before the wait behind them
 #[test]
 fn a_response_is_delivered_before_the_wait_behind_it() {
     let mut machine = Machine::new();

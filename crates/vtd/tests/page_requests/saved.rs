@@ -44,6 +44,7 @@ fn the_queue_goes_on_where_it_was() {
     assert_eq!(machine.card_told(), ["response - 1 f"]);
 }
 
+// feature: 9.page requests and responses
 #[test]
 fn a_response_is_delivered_once_whenever_the_unit_is_saved() {
     for steps in 0..8 {

@@ -130,6 +130,7 @@ fn rtaddr_is_latched_by_srtp_alone() {
     assert_eq!(fault_of(&handle, 0x5123), 0x39);
 }
 
+// feature: 8.global commands and their status (GCMD, GSTS)
 /// Commands that come together are all taken up, whatever else there is to do.
 #[test]
 fn commands_given_together_are_all_carried_out() {

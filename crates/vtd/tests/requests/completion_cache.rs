@@ -18,6 +18,7 @@ fn hits(machine: &Machine) -> u64 {
     machine.guest.unit.counts().caches.translation_hits
 }
 
+// feature: 1.translation requests (ATS): cached, invalidated and waited for as DMA is
 #[test]
 fn one_fills_what_the_other_finds() {
     let filled = machine(7);
@@ -44,6 +45,7 @@ fn a_completion_without_write_does_not_lead_to_one_that_has_it_without_d() {
     assert_eq!(machine.guest.get(leaf), FRAME | 0x67);
 }
 
+// feature: 1.translation requests (ATS): cached, invalidated and waited for as DMA is
 #[test]
 fn what_an_invalidation_drops_is_asked_of_the_tables_again() {
     let mut machine = machine(7);
@@ -56,6 +58,7 @@ fn what_an_invalidation_drops_is_asked_of_the_tables_again() {
     assert_eq!(machine.told(Some(1), 0x5000, Ask::READ_WRITE), "401000 1000 rw");
 }
 
+// feature: 1.translation requests (ATS): cached, invalidated and waited for as DMA is
 #[test]
 fn the_guard_of_a_translation_request_holds_up_a_wait() {
     let mut machine = machine(7);

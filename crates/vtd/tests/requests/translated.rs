@@ -49,6 +49,7 @@ fn what_a_translated_request_comes_to() {
     }
 }
 
+// feature: 1.translated requests (DTE, ECAP.DT)
 #[test]
 fn each_request_is_checked_against_the_entry_of_its_time() {
     let mut machine = Machine::scalable(CAP, ALL, &[0x41, 5, FIRST + 0x1000]);
@@ -63,6 +64,7 @@ fn each_request_is_checked_against_the_entry_of_its_time() {
     assert_eq!(machine.translated(None, 0x5000, READ), "ok");
 }
 
+// feature: 1.translated requests (DTE, ECAP.DT)
 #[test]
 fn roots_and_context_entries_fault_as_for_other_requests() {
     let adms = ALL | 1 << 52;

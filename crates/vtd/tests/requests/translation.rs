@@ -61,6 +61,7 @@ fn permissions_are_those_of_the_tables_that_were_asked_for() {
     assert_eq!(machine.told(None, 0x7123, PLAIN), "407000 1000 rw");
 }
 
+// feature: 1.translation requests (ATS): permissions that are granted (R, W, EXE, PRIV)
 #[test]
 fn requests_that_are_not_enabled_are_granted_nothing() {
     let (x, p) = (PLAIN.executing(), PLAIN.with_privilege());
@@ -110,6 +111,7 @@ fn bits_are_set_for_what_is_granted() {
 }
 
 // feature: 1.legacy mode: translation and translated requests (TT 1)
+// feature: 1.translation requests (ATS): permissions that are granted (R, W, EXE, PRIV)
 #[test]
 fn second_stage_permissions_in_both_modes() {
     let scalable = Machine::scalable(CAP, ALL, &[SECOND + 0x1000 | 0x89, 5]);
@@ -134,6 +136,7 @@ fn second_stage_permissions_in_both_modes() {
     }
 }
 
+// feature: 1.translation requests (ATS): permissions that are granted (R, W, EXE, PRIV)
 #[test]
 fn nested_requests_are_granted_what_both_stages_grant() {
     let machine = Machine::scalable(CAP, ALL, &[SECOND + 0x1000 | 0xc9, 5, FIRST + 0x1000]);
@@ -272,6 +275,7 @@ fn requests_end_with_their_device() {
     assert_eq!(told, (vtd::DmaError::Released, vtd::DmaError::Released));
 }
 
+// feature: 1.requests without PASID (RID_PASID, RID_PRIV)
 #[test]
 fn rid_privilege_is_shown_by_rprivs() {
     let machine = Machine::scalable(CAP, ALL & !RPRIVS, &[0x41, 5, FIRST + 0x1001]);

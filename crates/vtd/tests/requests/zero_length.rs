@@ -41,6 +41,7 @@ fn a_write_permission_serves_a_zero_length_read_with_zlr() {
     }
 }
 
+// feature: 1.zero-length reads (CAP.ZLR)
 #[test]
 fn a_zero_length_read_of_nothing_faults_like_any_other() {
     // Absent in the second stage; write-only above read-only, which together permit nothing.
@@ -59,6 +60,7 @@ fn a_zero_length_read_of_nothing_faults_like_any_other() {
     assert_eq!(machine.access(Some(1), 0x6000, ZERO), Err(0x81));
 }
 
+// feature: 1.zero-length reads (CAP.ZLR)
 #[test]
 fn a_zero_length_read_sets_accessed_and_never_dirty() {
     let first = Machine::scalable(CAP, ALL, &[0x41, 5, FIRST + 0x1000]);

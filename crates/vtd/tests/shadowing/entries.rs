@@ -73,6 +73,7 @@ fn ssade_makes_no_other_binding() {
     assert_eq!(machine.guest.get(A + 0x3028), 0x7_5003, "no bit is set");
 }
 
+// feature: 7.shadows: an entry of every kind in the place of every other
 #[test]
 fn every_kind_of_entry_takes_the_place_of_every_other() {
     let kinds: [(&str, [u64; 3], &[&str]); 5] = [
@@ -140,6 +141,7 @@ fn a_domain_that_changes_alone_keeps_what_is_mapped() {
     assert_eq!(machine.invalidate(&[iotlb_domain(6)]), ["map - 6+1"]);
 }
 
+// feature: 7.shadows: change of root table or translation enable (SRTP, TE)
 #[test]
 fn translation_off_and_on_and_another_root_table() {
     let mut machine = Machine::new();
@@ -175,6 +177,7 @@ fn translation_off_and_on_and_another_root_table() {
     assert_eq!(machine.short(), ["replace - ss4 210000 8", "unbind 7", "map - 10+1"]);
 }
 
+// feature: 7.devices: hot plug and unplug mid-traffic
 #[test]
 fn release_and_hot_unplug_in_the_midst_of_a_fill() {
     let begin = |fresh: &Machine, steps: u32| {
@@ -213,6 +216,7 @@ fn release_and_hot_unplug_in_the_midst_of_a_fill() {
     }
 }
 
+// feature: 7.shadows: reset
 #[test]
 fn a_reset_leaves_pass_through_and_nothing_mapped() {
     for kind in [ResetKind::PowerOn, ResetKind::Warm] {

@@ -22,6 +22,7 @@ fn machine() -> Machine {
     machine
 }
 
+// feature: 7.shadows: host failures are kept, told and tried again
 #[test]
 fn a_refused_map_leaves_the_rest_and_is_tried_again() {
     for again in ["page", "domain", "retry", "pasid cache"] {
@@ -54,6 +55,7 @@ fn a_refused_map_leaves_the_rest_and_is_tried_again() {
     }
 }
 
+// feature: 7.shadows: host failures are kept, told and tried again
 #[test]
 fn a_refused_unmap_ends_the_binding() {
     let mut machine = machine();
@@ -68,6 +70,7 @@ fn a_refused_unmap_ends_the_binding() {
     assert_eq!(machine.invalidate(&[PASID_GLOBAL]), ["bind - ss4 200000 5", "map - 10+1"]);
 }
 
+// feature: 7.shadows: host failures are kept, told and tried again
 #[test]
 fn a_refused_unmap_and_unbind_hold_the_wait() {
     for budget in [1, 10_000] {
@@ -112,6 +115,7 @@ fn a_reset_with_a_host_that_gives_up_nothing_ends() {
     assert_eq!((machine.held(), machine.mapped()), (vec!["3 - pt 0".to_owned()], vec![]));
 }
 
+// feature: 7.shadows: quotas of mapped ranges
 #[test]
 fn quotas_of_mappings() {
     for (mappings_per_device, mappings_per_unit) in [(3, 100), (100, 3)] {

@@ -44,6 +44,7 @@ fn type_2_by_every_granularity() {
     }
 }
 
+// feature: 7.shadows: in step with second-stage invalidations (type 2, IOTLB)
 #[test]
 fn the_register_based_interface_in_legacy_mode() {
     // (IVA, IOTLB_REG, calls)
@@ -73,6 +74,7 @@ fn the_register_based_interface_in_legacy_mode() {
     }
 }
 
+// feature: 7.shadows: waits follow the mappings
 /// At every call the wait behind it is not done, whatever the budget; with a fill and with changes.
 #[test]
 fn every_effect_is_seen_before_the_wait_behind_it() {
@@ -105,6 +107,7 @@ fn every_effect_is_seen_before_the_wait_behind_it() {
     }
 }
 
+// feature: 7.shadows: hosts that can cut a mapping, and hosts that cannot
 #[test]
 fn a_host_that_does_not_cut_is_given_each_leaf() {
     for cuts in [true, false] {

@@ -55,6 +55,7 @@ fn begun(action: &str, cuts: bool) -> Machine {
     machine
 }
 
+// feature: 9.shadows: same host adopted, fresh host mapped
 #[test]
 fn saved_after_any_step_the_end_is_the_same() {
     for (action, cuts) in
@@ -97,6 +98,7 @@ fn saved_after_any_step_the_end_is_the_same() {
     }
 }
 
+// feature: 9.shadows: same host adopted, fresh host mapped
 /// With nothing pending, the same host gets no call and a fresh one exactly what was held, tables that changed meanwhile or not.
 #[test]
 fn what_was_held_and_nothing_else() {

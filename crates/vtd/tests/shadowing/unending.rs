@@ -29,6 +29,7 @@ fn attach(machine: &Machine, device: u64) {
     machine.guest.unit.attach(source_id(device), attachment).unwrap();
 }
 
+// feature: 7.shadows: tables without an end
 #[test]
 fn a_step_stays_bounded() {
     let machine = unending();
@@ -43,6 +44,7 @@ fn a_step_stays_bounded() {
     assert_eq!(machine.guest.read(0x1c, 4), 0xc400_0000);
 }
 
+// feature: 7.shadows: tables without an end
 #[test]
 fn a_release_does_not_wait_for_it() {
     // Of the device whose table it is, and of another.
@@ -68,6 +70,7 @@ fn a_release_does_not_wait_for_it() {
     }
 }
 
+// feature: 7.shadows: tables without an end
 #[test]
 fn a_reset_ends_it() {
     let machine = unending();
@@ -80,6 +83,7 @@ fn a_reset_ends_it() {
     assert_eq!(machine.held(), ["3 - pt 0"]);
 }
 
+// feature: 7.shadows: tables without an end
 #[test]
 fn the_guest_ends_it_by_turning_translation_off() {
     let mut machine = Machine::new();
@@ -97,6 +101,7 @@ fn the_guest_ends_it_by_turning_translation_off() {
     assert_eq!(machine.held(), ["3 - pt 0"]);
 }
 
+// feature: 7.shadows: tables without an end
 /// A table that leads to itself has endless leaves as well: the quota ends that.
 #[test]
 fn a_table_that_leads_to_itself_ends_at_the_quota() {
