@@ -325,7 +325,7 @@ fn tables_that_lead_nowhere_mean_nothing() {
     }
 }
 
-// feature: 7.bindings: tables that name nothing bind nothing
+// feature: 7.bindings: entries that the host cannot take
 #[test]
 fn what_the_host_cannot_take_is_nothing() {
     let guest = Guest::new();
