@@ -58,7 +58,7 @@ fn what_is_cached() {
     }
 }
 
-// feature: 3.bounded work and memory
+// feature: 3.bounded work and memory, whatever the guest writes
 /// An invalidation of many indices looks at as many places, and takes as much of the budget.
 #[test]
 fn a_queue_of_wide_invalidations_is_served_piece_by_piece() {
