@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Replays recordings against the unit and compares every answer
     ///
-    /// The inputs of each recording (register accesses, DMA, devices that come and go) are given to a unit that shows the
+    /// The inputs of each recording (register accesses, requests of devices, devices that come and go) are given to a unit that shows the
     /// recorded capabilities. What the unit answers, reports, writes and sends is compared with what was recorded.
     Replay(ReplayArguments),
 }
