@@ -75,19 +75,31 @@ impl Guards {
 
     /// Whether every guard before the barrier is closed. Where not, closing one tells so.
     pub(crate) fn passed(&self, barrier: Barrier) -> bool {
-        // Set before the look, so that a guard closed after it sees the wish.
-        self.awaited.store(true, Ordering::SeqCst);
-        self.lock().guards.first_key_value().is_none_or(|(id, _)| *id >= barrier.next)
+        self.await_unless(|open| {
+            open.guards.first_key_value().is_none_or(|(id, _)| *id >= barrier.next)
+        })
     }
 
     /// As [`passed`](Self::passed), for guards of one device alone.
     pub(crate) fn passed_by(&self, barrier: Barrier, device: DeviceId) -> bool {
-        self.awaited.store(true, Ordering::SeqCst);
         let device = Some(device);
-        !self.lock().guards.range(..barrier.next).any(|(_, guard)| guard.device == device)
+        self.await_unless(|open| {
+            !open.guards.range(..barrier.next).any(|(_, guard)| guard.device == device)
+        })
     }
 
-    /// Nothing waits any more.
+    /// Looks at the open guards; they are waited for where that says no. One thread at a time looks: the one that has the engine.
+    fn await_unless(&self, passed: impl FnOnce(&Open) -> bool) -> bool {
+        // Set before the look, so that a guard closed after it sees the wish.
+        let before = self.awaited.swap(true, Ordering::SeqCst);
+        let passed = passed(&self.lock());
+        if passed {
+            self.awaited.store(before, Ordering::SeqCst);
+        }
+        passed
+    }
+
+    /// Nothing waits any more, until a look says otherwise.
     pub(crate) fn stop_waiting(&self) {
         self.awaited.store(false, Ordering::SeqCst);
     }

@@ -34,6 +34,8 @@ impl Engine {
 
     /// Completes what nothing stands in the way of; whether the queue has gone off with it.
     pub(super) fn complete_due(&mut self, shared: &Shared) -> bool {
+        // What waits for guards looks at them now, or at its delivery: a guard that nothing waits for wakes nobody.
+        shared.guards.stop_waiting();
         if self.due.is_empty() && self.wait.is_none() && !self.queue_closing {
             return false;
         }

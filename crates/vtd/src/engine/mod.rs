@@ -98,6 +98,8 @@ struct Unfinished<'s>(&'s Shared);
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         self.0.engine().call_under_way = false;
+        // Whatever came up meanwhile was left to the step that does not return.
+        self.0.want_wake();
     }
 }
 
@@ -289,11 +291,7 @@ impl Engine {
             return Step::More;
         }
         if self.wait.is_none() && self.due.is_empty() && !self.queue_closing {
-            if !self.is_settled(shared) {
-                return Step::Waiting;
-            }
-            shared.guards.stop_waiting();
-            return Step::Idle;
+            return if self.is_settled(shared) { Step::Idle } else { Step::Waiting };
         }
         let waits = self.wait.iter().map(|(_, barrier)| (*barrier, None));
         let due = self.due.iter().map(|due| match due.purpose {

@@ -1,8 +1,9 @@
 //! What waits for a device's answer, and what goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use vtd::{Access, Step};
+use vtd::{Access, Step, Wake};
 
 use crate::guest::card::{Card, device_tlb};
 use crate::guest::{Guest, STATUS, first_stage, pasid, pasid_selective, translate, wait};
@@ -136,4 +137,40 @@ fn a_device_is_told_when_its_guards_are_closed() {
     assert_eq!(guest.unit.run(), Step::Waiting);
     assert_eq!((card.take_ids().len(), other.take_ids().len()), (1, 0));
     drop(later);
+}
+
+#[derive(Default)]
+struct Wakes(AtomicU64);
+
+impl Wake for Wakes {
+    fn wake(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A device may take a minute to answer, and the others' requests are as many as they are.
+#[test]
+fn requests_wake_nobody_while_a_device_is_waited_for() {
+    let (card, wakes) = (Card::slow(), Arc::new(Wakes::default()));
+    let mut guest = Guest::with_cards(|config| config.wake = Some(Arc::clone(&wakes) as _));
+    let device = guest.plug(3, &card);
+    let other = guest.emulate(4);
+    let handle = guest.unit.dma(other, None).unwrap();
+    let held = handle.guard();
+    assert!(!guest.invalidate(&[device_tlb(3, 0x1000)]));
+    let woken = || wakes.0.swap(0, Ordering::SeqCst);
+    let _before = woken();
+    // This one has to be closed before the wait completes.
+    drop(held);
+    assert_eq!(woken(), 1);
+    assert_eq!(guest.unit.run(), Step::Waiting);
+    for _ in 0..100 {
+        drop(handle.guard());
+        let _left = guest.unit.run();
+    }
+    assert_eq!(woken(), 0);
+    guest.unit.device_tlb_invalidated(device, card.take_ids()[0]).unwrap();
+    assert_eq!(woken(), 1);
+    assert!(guest.is_idle());
+    assert_eq!(guest.get(STATUS), 1);
 }
