@@ -268,7 +268,7 @@ impl Ledger {
         };
         let whole = self.devices.get(&device)?.maps_whole_leaves;
         let space = self.has_space_to_map(device);
-        let mut merge = Merge { shadow, whole, window, open: None, space };
+        let mut merge = Merge { shadow, whole, window, open: None, moved: None, space };
         let least = (*budget).max(LEAST_BUDGET);
         let mut left = least;
         let found = merge.run(Leaves::new(memory, caps, stage, merge.window), &mut left);
@@ -329,13 +329,16 @@ struct Merge<'a> {
     window: &'a mut Window,
     /// What is to be mapped: it grows while leaves continue it.
     open: Option<ShadowRange>,
+    /// What is to be unmapped, [first, end), since the table says otherwise now: it grows while the same holds of what follows.
+    moved: Option<(u64, u64)>,
     space: Space,
 }
 
 impl Merge<'_> {
     fn run(&mut self, mut leaves: Leaves<'_>, budget: &mut u32) -> Found {
         loop {
-            if self.window.refused && self.open.is_none() && leaves.pieces.is_empty() {
+            let pending = self.open.is_some() || self.moved.is_some();
+            if self.window.refused && !pending && leaves.pieces.is_empty() {
                 // Only what is mapped matters any more.
                 let reached = leaves.position().min(self.window.end);
                 if let Some(call) = self.clear_gap(reached) {
@@ -357,7 +360,7 @@ impl Merge<'_> {
                     None => continue,
                 },
                 Step::End => None,
-                Step::Pause if self.open.is_some() => None,
+                Step::Pause if self.open.is_some() || self.moved.is_some() => None,
                 Step::Pause => {
                     let reached = leaves.position().min(self.window.end);
                     if let Some(call) = self.clear_gap(reached) {
@@ -380,8 +383,11 @@ impl Merge<'_> {
         }
     }
 
-    /// What is open becomes a call.
+    /// What is open becomes a call. After an unmap the merge is where it was: what is mapped there instead comes next.
     fn close(&mut self) -> Option<MappingCall> {
+        if let Some((first, end)) = self.moved.take() {
+            return Some(MappingCall::Unmap { first, pages: end - first });
+        }
         let open = self.open.take()?;
         self.window.next = open.end();
         Some(MappingCall::Map(open))
@@ -419,8 +425,26 @@ impl Merge<'_> {
         }
     }
 
+    /// Adds what is mapped in the place of a piece that differs to what is to be unmapped, if that goes on with it.
+    fn move_on(&mut self, piece: &ShadowRange) -> bool {
+        let shadow = self.shadow;
+        let Some((_, reached)) = self.moved else { return false };
+        let range = shadow.first_in(piece.first, piece.end());
+        let Some(range) = range.filter(|range| !range.agrees(piece)) else { return false };
+        let (first, end) = self.unmapped_of(range, piece.first, piece.end());
+        // What is left of the piece is looked at when the merge goes on from here.
+        let whole_piece = first == piece.first && end >= piece.end();
+        if first == reached && whole_piece {
+            self.moved = self.moved.map(|(first, _)| (first, end));
+        }
+        first == reached && whole_piece
+    }
+
     /// Takes a piece that the table grants.
     fn take(&mut self, piece: ShadowRange) -> Option<MappingCall> {
+        if self.moved.is_some() {
+            return if self.move_on(&piece) { None } else { self.close() };
+        }
         if let Some(open) = &mut self.open {
             let free = self.shadow.first_in(piece.first, piece.end()).is_none();
             if free && !self.whole && open.continues_with(&piece) {
@@ -443,8 +467,8 @@ impl Merge<'_> {
                 if *range == piece {
                     break;
                 }
-                let (first, last) = (range.first, range.end());
-                return Some(MappingCall::Unmap { first, pages: last - first });
+                self.moved = Some((range.first, range.end()));
+                return if range.end() == piece.end() { None } else { self.close() };
             }
             if let Some(hole) = piece.within(piece.first, range.first) {
                 self.open(hole);
@@ -456,7 +480,8 @@ impl Merge<'_> {
             }
             if !range.agrees(&piece) {
                 let (first, last) = self.unmapped_of(range, piece.first, end);
-                return Some(MappingCall::Unmap { first, pages: last - first });
+                self.moved = Some((first, last));
+                return if last == end { None } else { self.close() };
             }
             rest = piece.within(range.end(), end);
         }
