@@ -53,6 +53,13 @@ pub(super) struct Proofs {
     pub(super) vectors: BTreeSet<String>,
 }
 
+impl Proofs {
+    /// Each test, with what it is built in.
+    fn names(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.tests.iter().flat_map(|(binary, paths)| paths.iter().map(move |path| (binary, path)))
+    }
+}
+
 /// Everything that is proved.
 #[derive(Debug, Default)]
 pub(super) struct Proved {
@@ -65,6 +72,7 @@ impl Proved {
     /// The page, in Markdown.
     pub(super) fn page(&self) -> String {
         let mut page = HEAD.to_owned();
+        self.contents(&mut page);
         for (title, section) in SECTIONS.iter().zip(1_u8..) {
             let mut features: Vec<_> =
                 self.features.iter().filter(|(marker, _)| marker.section == section).collect();
@@ -93,6 +101,20 @@ impl Proved {
         page.push_str(OUT_OF_SCOPE);
         page
     }
+
+    /// What the page has, section by section.
+    fn contents(&self, page: &mut String) {
+        line(page, "\n| section | features | tests | vectors |\n| --- | --- | --- | --- |");
+        for (title, section) in SECTIONS.iter().zip(1_u8..) {
+            let features = self.features.iter().filter(|(marker, _)| marker.section == section);
+            let features: Vec<_> = features.map(|(_, proofs)| proofs).collect();
+            let tests: BTreeSet<_> = features.iter().flat_map(|proofs| proofs.names()).collect();
+            let vectors: BTreeSet<_> = features.iter().flat_map(|proofs| &proofs.vectors).collect();
+            let counts = format!("{} | {} | {}", features.len(), tests.len(), vectors.len());
+            let link = format!("[{section}. {title}]({})", anchor(section, title));
+            line(page, &format!("| {link} | {counts} |"));
+        }
+    }
 }
 
 fn line(page: &mut String, text: &str) {
@@ -108,10 +130,21 @@ fn tests(proofs: &Proofs) -> String {
     binaries.collect::<Vec<_>>().join("<br>")
 }
 
+/// The vectors of each folder in a line of its own, which names the folder once.
 fn vectors(proofs: &Proofs) -> String {
-    let links =
-        proofs.vectors.iter().map(|vector| format!("[{vector}](../corpus/vectors/{vector}.rec)"));
-    links.collect::<Vec<_>>().join(", ")
+    let mut folders: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for vector in &proofs.vectors {
+        let (folder, name) = vector.rsplit_once('/').unwrap_or((".", vector));
+        let link = format!("[{name}](../corpus/vectors/{vector}.rec)");
+        folders.entry(folder).or_default().push(link);
+    }
+    let lines = folders.iter().map(|(folder, links)| format!("`{folder}/` {}", links.join(", ")));
+    lines.collect::<Vec<_>>().join("<br>")
+}
+
+/// Where a heading is found, as pages of Markdown are shown.
+fn anchor(section: u8, title: &str) -> String {
+    format!("#{section}-{}", title.to_lowercase().replace(' ', "-"))
 }
 
 #[cfg(test)]
@@ -126,7 +159,7 @@ mod tests {
         let paths = BTreeSet::from(["b::two".to_owned(), "a".to_owned()]);
         feature.tests.insert("-p vtd --test dma".into(), paths.clone());
         feature.tests.insert("-p vtd --lib".into(), BTreeSet::from(["c".to_owned()]));
-        feature.vectors.extend(["unit/b".to_owned(), "unit/a".to_owned()]);
+        feature.vectors.extend(["unit/b", "unit/a", "bindings/c"].map(str::to_owned));
         proved.features.entry(marker(10, "raw values")).or_default();
         proved
             .known_failures
@@ -138,7 +171,9 @@ mod tests {
         for expected in [
             "\n## 1. Translation\n\nNothing is marked yet.\n\n## 2. Faults\n",
             "\n| overflow | `-p vtd --lib` `c`<br>`-p vtd --test dma` `a`, `b::two` | \
-             [unit/a](../corpus/vectors/unit/a.rec), [unit/b](../corpus/vectors/unit/b.rec) |\n",
+             `bindings/` [c](../corpus/vectors/bindings/c.rec)<br>`unit/` [a](../corpus/vectors/unit/a.rec), \
+             [b](../corpus/vectors/unit/b.rec) |\n",
+            "\n| [1. Translation](#1-translation) | 0 | 0 | 0 |\n| [2. Faults](#2-faults) | 1 | 3 | 3 |\n",
             "\n## 10. Capabilities\n\n| feature | tests | vectors |\n| --- | --- | --- |\n| raw values |  |  |\n",
             "\n| 29 | a wait completes when every effect of what stands before it has come about \
              | `-p vtd --test dma` `a`, `b::two` |\n\n## Out of scope\n",
