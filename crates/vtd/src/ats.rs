@@ -172,6 +172,8 @@ impl Shared {
         address: Gpa,
         access: Access,
     ) -> Result<Gpa, DmaError> {
+        // The guest has started, even if this needs no table.
+        let _shown = self.caps();
         let request =
             Request { pasid, iova: Iova(address.0), access, address_type: AddressType::Translated };
         let checked = self.check_translated(device, &request);

@@ -91,12 +91,14 @@ pub(crate) struct EffectQueue {
 impl EffectQueue {
     pub(crate) fn push(&mut self, effect: Effect) {
         let limit = match effect {
-            Effect::Interrupt(_) | Effect::Released(_) => CAPACITY,
+            // A release answers a call of the VMM, so the VMM itself bounds their number; PASIDs are bounded by their quota, and
+            // one that is not told is lost.
+            Effect::Released(_) | Effect::PasidNotReturned { .. } => usize::MAX,
+            Effect::Interrupt(_) => CAPACITY,
             _ => CAPACITY - RESERVED,
         };
-        // A release answers a call of the VMM, so the VMM itself bounds their number.
         // Planted (row 20): everything is told, however much it is.
-        if self.effects.len() < limit || is_planted(20) || matches!(effect, Effect::Released(_)) {
+        if self.effects.len() < limit || is_planted(20) {
             self.effects.push_back(effect);
         } else {
             self.lost += 1;

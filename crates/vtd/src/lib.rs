@@ -28,6 +28,7 @@ mod register_page;
 mod remapped_interrupt;
 mod renumbering;
 mod responses;
+mod save_restore;
 mod shared;
 mod state;
 mod translation;
@@ -53,8 +54,9 @@ pub use observer::{HostCallView, Observer};
 pub use page_requests::PageRequestError;
 pub use register_page::ResetKind;
 pub use remapped_interrupt::{InterruptError, RemappedInterrupt};
+pub use save_restore::RestoreOnto;
 pub use state::{STATE_VERSION, UnitState};
-pub use unit::{HostFault, RemappingUnit, RestoreOnto};
+pub use unit::{HostFault, RemappingUnit};
 pub use worker::{Worker, WorkerWake};
 
 pub use vtd_cache::{

@@ -264,6 +264,9 @@ fn states_of_other_units_are_refused() {
         ("/devices/1/source_id", json!(0x18)),
         ("/next_handle", json!(2)),
         ("/devices/0/slots/1/pasid", json!(1 << 20)),
+        // One slot twice.
+        ("/devices/0/slots/1/pasid", json!(2)),
+        ("/devices/0/slots/1/pasid", json!(null)),
         ("/devices/0/slots/0/rid_pasid", json!(1 << 20)),
         ("/devices/0/slots/0/held/levels", json!(3)),
         ("/devices/0/slots/0/held/table", json!(0x10_0008)),
@@ -273,6 +276,20 @@ fn states_of_other_units_are_refused() {
         assert!(matches!(changed(field, value), RestoreError::Field { .. }), "{field}");
     }
     assert!(matches!(changed("/devices/0/assigned", json!(99)), RestoreError::Attach(_)));
+    // Device-TLB invalidations of a device that takes none, and of one that is not there.
+    for device in [2, 9] {
+        let outstanding = json!([{
+            "device": device, "id": 0, "source_id": 0x28, "pfsid": 0, "pasid": null, "all_pasids": false,
+            "first_page": 1, "order": 0, "expired": false
+        }]);
+        let found = changed("/pending/device_tlbs/outstanding", outstanding);
+        assert!(matches!(found, RestoreError::Field { field: "pending", .. }), "{device}");
+    }
+    // A descriptor that had begun, and no queue: there is nothing to wait for.
+    let mut begun = state.clone();
+    *begun.pointer_mut("/pending/queue").unwrap() = json!(null);
+    *begun.pointer_mut("/pending/descriptor_begun").unwrap() = json!(true);
+    assert_eq!(restore(&begun).unwrap().run(), Step::Idle);
     // A unit without the host that the state's devices need.
     let read: UnitState = serde_json::from_value(state.clone()).unwrap();
     let hostless = UnitConfig::new(guest::caps(), Arc::clone(&guest.memory) as _);

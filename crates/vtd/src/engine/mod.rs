@@ -524,7 +524,7 @@ impl Engine {
     pub(crate) fn resume(&mut self, shared: &Shared, pending: &PendingWork, barrier: Barrier) {
         self.queue = pending.queue.map(InvalidationQueue::new);
         self.queue_closing = pending.queue_closing;
-        self.descriptor_begun = pending.descriptor_begun;
+        self.descriptor_begun = pending.descriptor_begun && self.queue.is_some();
         self.device_tlbs.restore(&pending.device_tlbs, barrier);
         let releases =
             pending.due_releases.iter().map(|handle| Purpose::Release(DeviceId(*handle)));
