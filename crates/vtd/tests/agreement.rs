@@ -6,11 +6,8 @@ mod guest;
 use std::sync::Arc;
 
 use guest::{Guest, STATUS, fault_of, first_stage, pasid, source_id};
-use vtd::host::{
-    HostCapabilities, HostDevice, HostError, HostIommu, InvalidateError, ModelHost,
-    StageOneInvalidation,
-};
-use vtd::spec::{Binding, Capabilities, FaultReason, Iova, Slot};
+use vtd::host::{HostCapabilities, HostDevice, ModelHost};
+use vtd::spec::{Capabilities, FaultReason, Iova, Slot};
 use vtd::{
     Access, AttachError, Attachment, DeviceId, HostFault, RemappingUnit, RestoreError, RestoreOnto,
     Step, UnitConfig, UnitState,
@@ -24,7 +21,7 @@ const ECAP: u64 = 0x0003_e99c_e400_0fc6;
 type Change = fn(&mut HostCapabilities);
 
 /// A host whose device 3 has what `change` leaves of everything, shadowing included; device 4 has everything.
-fn host(change: Change) -> Arc<ModelHost> {
+fn host(change: impl FnOnce(&mut HostCapabilities)) -> Arc<ModelHost> {
     let host = ModelHost::new();
     let mut capabilities = HostCapabilities::everything();
     change(&mut capabilities);
@@ -215,37 +212,12 @@ fn hosts_narrow_one_after_the_other() {
 }
 
 /// A host that shadows second-stage tables whose addresses have so many bits.
-struct Shadowing(u8);
-
-impl HostIommu for Shadowing {
-    fn capabilities(&self, _: HostDevice) -> Result<HostCapabilities, HostError> {
-        let mut capabilities = HostCapabilities::everything();
-        capabilities.second_stage = false;
-        capabilities.shadowing = true;
-        capabilities.second_stage_bits = self.0;
-        Ok(capabilities)
-    }
-
-    fn bind(&self, _: HostDevice, _: Slot, _: &Binding) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    fn replace(&self, _: HostDevice, _: Slot, _: &Binding) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    fn unbind(&self, _: HostDevice, _: Slot) -> Result<(), HostError> {
-        Ok(())
-    }
-
-    fn invalidate(
-        &self,
-        _: HostDevice,
-        _: Slot,
-        _: &[StageOneInvalidation],
-    ) -> Result<(), InvalidateError> {
-        Ok(())
-    }
+fn shadowing(bits: u8) -> Arc<ModelHost> {
+    host(|host| {
+        host.second_stage = false;
+        host.shadowing = true;
+        host.second_stage_bits = bits;
+    })
 }
 
 // feature: 7.capabilities: never more than the hosts have
@@ -256,16 +228,12 @@ fn widths_of_shadowed_tables() {
     for (bits, widths, ecap) in
         [(57, 0xe, 0), (56, 6, 0), (48, 6, 0), (39, 2, 0), (38, 0, none), (0, 0, none)]
     {
-        let guest = Guest::made(Capabilities::new(CAP, ECAP).unwrap(), |config| {
-            config.host = Some(Arc::new(Shadowing(bits)));
-        });
+        let guest = guest_with(&shadowing(bits));
         attach(&guest.unit, 3).unwrap();
         let cap = CAP & !(0x1f << 8) | widths << 8;
         assert_eq!(registers(&guest.unit), (cap, ECAP & !ecap), "{bits}");
         // Too late: refused, unless nothing is lacking.
-        let late = Guest::made(Capabilities::new(CAP, ECAP).unwrap(), |config| {
-            config.host = Some(Arc::new(Shadowing(bits)));
-        });
+        let late = guest_with(&shadowing(bits));
         late.unit.freeze();
         match attach(&late.unit, 3) {
             Ok(_) => assert_eq!(bits, 57),
