@@ -153,14 +153,14 @@ impl Engine {
 
     /// Reconciles all slots of a device, at its attach or because the VMM asks for it.
     pub(crate) fn reconcile_device(&mut self, device: DeviceId) {
-        let job = DeviceJob::Reconcile(device);
-        if !self.device_jobs.contains(&job) {
-            self.device_jobs.push_back(job);
-        }
+        self.ask(DeviceJob::Reconcile(device));
     }
 
     pub(crate) fn release_device(&mut self, device: DeviceId) {
-        let job = DeviceJob::Release(device);
+        self.ask(DeviceJob::Release(device));
+    }
+
+    fn ask(&mut self, job: DeviceJob) {
         if !self.device_jobs.contains(&job) {
             self.device_jobs.push_back(job);
         }
@@ -214,17 +214,14 @@ impl Engine {
                 shared.want_wake();
                 return Advance::Pause(Step::More);
             }
-            if let Some(request) = &self.follow_up {
-                if calls == HostCalls::LeftToStep {
-                    shared.want_wake();
-                    return Advance::Pause(Step::More);
-                }
-                let device = shared.devices().get(DeviceId(request.device().0)).cloned();
-                match (device, self.follow_up.take()) {
-                    (Some(device), Some(request)) => {
-                        return Advance::Call(OutgoingCall::Host(device, request));
-                    }
-                    _ => continue,
+            if calls == HostCalls::LeftToStep && self.follow_up.is_some() {
+                shared.want_wake();
+                return Advance::Pause(Step::More);
+            }
+            if let Some(request) = self.follow_up.take() {
+                match OutgoingCall::to_host(shared, request) {
+                    Some(call) => return Advance::Call(call),
+                    None => continue,
                 }
             }
             self.take_commands(shared);
@@ -271,9 +268,8 @@ impl Engine {
                 }
                 (Worked::Call(request), None) => {
                     self.tasks.push(task);
-                    let device = shared.devices().get(DeviceId(request.device().0)).cloned();
-                    if let Some(device) = device {
-                        return Advance::Call(OutgoingCall::Host(device, request));
+                    if let Some(call) = OutgoingCall::to_host(shared, request) {
+                        return Advance::Call(call);
                     }
                 }
                 (Worked::Tell(entries), None) => {
@@ -454,7 +450,7 @@ impl Engine {
         if self.device_jobs.is_empty()
             && let Some(key) = self.ledger.take_starved()
         {
-            self.device_jobs.push_back(DeviceJob::Reconcile(DeviceId(key.0)));
+            self.reconcile_device(DeviceId(key.0));
         }
         match self.device_jobs.pop_front() {
             Some(DeviceJob::Reconcile(device)) => {

@@ -13,7 +13,7 @@ use crate::diagnostics::Subject;
 use crate::host_calls::{HostAnswer, HostRequest, perform};
 use crate::shared::{Shared, count};
 use crate::{
-    Attachment, DeviceTlbAnswer, DeviceTlbInvalidation, Effect, Endpoint, HostOperation,
+    Attachment, DeviceId, DeviceTlbAnswer, DeviceTlbInvalidation, Effect, Endpoint, HostOperation,
     InvalidatedInterruptEntries,
 };
 
@@ -41,6 +41,12 @@ pub(super) enum Returned {
 }
 
 impl OutgoingCall {
+    /// The call for a request, if its device is still there.
+    pub(super) fn to_host(shared: &Shared, request: HostRequest) -> Option<Self> {
+        let device = shared.devices().get(DeviceId(request.device().0)).cloned()?;
+        Some(Self::Host(device, request))
+    }
+
     /// Makes the call. No lock of the unit is held.
     pub(super) fn make(self, shared: &Shared) -> Returned {
         match self {
