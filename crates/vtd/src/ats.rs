@@ -192,34 +192,24 @@ impl Shared {
             let translator = self.translator();
             (translator.mode, translator.caches.begin())
         };
-        let root = match mode {
+        let (fpd, beyond_width, interrupt_range) = match mode {
             Mode::Off | Mode::On(RootTable::Abort) => return Err(DmaError::Blocked),
             // No capability shows that translated requests may have a PASID.
             Mode::On(_) if request.pasid.is_some() => return Err(DmaError::Blocked),
-            Mode::On(root) => root,
-        };
-        let codes = match root {
-            RootTable::Legacy(_) => {
-                (FaultReason::LegacyBeyondWidth, FaultReason::LegacyInterruptRange)
-            }
-            _ => (FaultReason::BeyondWidth, FaultReason::InterruptRange),
-        };
-        let fpd = match root {
-            RootTable::Legacy(root) => {
-                let context = self.legacy_context(device, root, lookup)?;
-                allow_legacy(&context)?;
-                context.fpd
-            }
-            RootTable::Scalable(root) => {
-                let context = self.scalable_context(device, root, lookup)?;
-                allow(&context)?;
-                context.fpd
-            }
-            RootTable::Abort | RootTable::Unusable => {
+            Mode::On(RootTable::Unusable) => {
                 return Err(Fault::new(FaultReason::RootTablePointer).into());
             }
+            Mode::On(RootTable::Legacy(root)) => {
+                let context = self.legacy_context(device, root, lookup)?;
+                allow_legacy(&context)?;
+                (context.fpd, FaultReason::LegacyBeyondWidth, FaultReason::LegacyInterruptRange)
+            }
+            Mode::On(RootTable::Scalable(root)) => {
+                let context = self.scalable_context(device, root, lookup)?;
+                allow(&context)?;
+                (context.fpd, FaultReason::BeyondWidth, FaultReason::InterruptRange)
+            }
         };
-        let (beyond_width, interrupt_range) = codes;
         let fault = |reason| Err(DmaError::Fault(Fault { reason, fpd, field: "" }));
         let address = Gpa(request.iova.0);
         if address.0 >> self.caps().host_address_width() != 0 {
