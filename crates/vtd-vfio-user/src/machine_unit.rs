@@ -1,0 +1,182 @@
+//! The remapping unit of a machine: as it is, or recorded.
+
+use std::sync::Arc;
+
+use vtd::spec::{Gpa, Iova, PageRequest, Pasid, SourceId};
+use vtd::{
+    Access, AttachError, Completion, DeviceId, DmaError, DmaGuard, DmaHandle, Effect, Endpoint,
+    GuardedTranslation, PageRequestError, RemappingUnit, ResetKind, Step, TranslationRequest,
+    UnknownDevice,
+};
+use vtd_recording::recorder::{RecordedDma, RecordedGuard, RecordedUnit};
+
+/// A remapping unit, or one that writes down what becomes of it. Clones are the same unit.
+#[derive(Clone, Debug)]
+pub enum MachineUnit {
+    /// As it is: devices translate side by side.
+    Plain(RemappingUnit),
+    /// Recorded: one input after the other.
+    Recorded(RecordedUnit),
+}
+
+impl MachineUnit {
+    /// The unit itself, to look at.
+    #[must_use]
+    pub fn unit(&self) -> &RemappingUnit {
+        match self {
+            Self::Plain(unit) => unit,
+            Self::Recorded(recorded) => recorded.unit(),
+        }
+    }
+
+    /// [`RemappingUnit::read`].
+    #[must_use]
+    pub fn read(&self, offset: u64, size: u8) -> u64 {
+        match self {
+            Self::Plain(unit) => unit.read(offset, size),
+            Self::Recorded(recorded) => recorded.read(offset, size),
+        }
+    }
+
+    /// [`RemappingUnit::write`].
+    pub fn write(&self, offset: u64, size: u8, value: u64) {
+        match self {
+            Self::Plain(unit) => unit.write(offset, size, value),
+            Self::Recorded(recorded) => recorded.write(offset, size, value),
+        }
+    }
+
+    /// [`RemappingUnit::reset`], as at power-on.
+    pub fn reset(&self) {
+        match self {
+            Self::Plain(unit) => unit.reset(ResetKind::PowerOn),
+            Self::Recorded(recorded) => recorded.reset(ResetKind::PowerOn),
+        }
+    }
+
+    /// [`RemappingUnit::run`].
+    pub fn run(&self) -> Step {
+        match self {
+            Self::Plain(unit) => unit.run(),
+            Self::Recorded(recorded) => recorded.run(),
+        }
+    }
+
+    /// [`RemappingUnit::take_effect`].
+    #[must_use]
+    pub fn take_effect(&self) -> Option<Effect> {
+        self.unit().take_effect()
+    }
+
+    /// [`RemappingUnit::attach_endpoint`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach_endpoint(
+        &self,
+        source_id: SourceId,
+        endpoint: Arc<dyn Endpoint>,
+    ) -> Result<DeviceId, AttachError> {
+        match self {
+            Self::Plain(unit) => unit.attach_endpoint(source_id, endpoint),
+            Self::Recorded(recorded) => recorded.attach_endpoint(source_id, endpoint),
+        }
+    }
+
+    /// [`RemappingUnit::page_request`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn page_request(
+        &self,
+        device: DeviceId,
+        request: PageRequest,
+    ) -> Result<(), PageRequestError> {
+        match self {
+            Self::Plain(unit) => unit.page_request(device, request),
+            Self::Recorded(recorded) => recorded.page_request(device, request),
+        }
+    }
+
+    /// [`RemappingUnit::dma`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn dma(&self, device: DeviceId, pasid: Option<Pasid>) -> Result<MachineDma, UnknownDevice> {
+        Ok(match self {
+            Self::Plain(unit) => MachineDma::Plain(unit.dma(device, pasid)?),
+            Self::Recorded(recorded) => MachineDma::Recorded(recorded.dma(device, pasid)?),
+        })
+    }
+}
+
+/// A DMA handle of a [`MachineUnit`].
+#[derive(Clone, Debug)]
+pub enum MachineDma {
+    /// Of a unit as it is.
+    Plain(DmaHandle),
+    /// Of a recorded one.
+    Recorded(RecordedDma),
+}
+
+impl MachineDma {
+    /// Runs one transfer inside a guard. It must not give the unit another input.
+    pub fn with_guard<T>(&self, transfer: impl FnOnce(MachineGuard<'_>) -> T) -> T {
+        match self {
+            Self::Plain(handle) => handle.with_guard(|guard| transfer(MachineGuard::Plain(guard))),
+            Self::Recorded(dma) => dma.with_guard(|guard| transfer(MachineGuard::Recorded(guard))),
+        }
+    }
+}
+
+/// An open guard of a [`MachineDma`].
+#[derive(Clone, Copy, Debug)]
+pub enum MachineGuard<'g> {
+    /// Of a unit as it is.
+    Plain(&'g DmaGuard<'g>),
+    /// Of a recorded one.
+    Recorded(&'g RecordedGuard<'g>),
+}
+
+impl<'g> MachineGuard<'g> {
+    /// [`DmaGuard::translate`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn translate(
+        &self,
+        iova: Iova,
+        access: Access,
+    ) -> Result<GuardedTranslation<'g>, DmaError> {
+        match *self {
+            Self::Plain(guard) => guard.translate(iova, access),
+            Self::Recorded(guard) => guard.translate(iova, access),
+        }
+    }
+
+    /// [`DmaGuard::translation_request`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn translation_request(
+        &self,
+        iova: Iova,
+        request: TranslationRequest,
+    ) -> Result<Completion, DmaError> {
+        match self {
+            Self::Plain(guard) => guard.translation_request(iova, request),
+            Self::Recorded(guard) => guard.translation_request(iova, request),
+        }
+    }
+
+    /// [`DmaGuard::translated`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn translated(&self, address: Gpa, access: Access) -> Result<Gpa, DmaError> {
+        match self {
+            Self::Plain(guard) => guard.translated(address, access),
+            Self::Recorded(guard) => guard.translated(address, access),
+        }
+    }
+}
