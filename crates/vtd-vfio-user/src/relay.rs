@@ -121,19 +121,15 @@ impl MessageSender {
     }
 }
 
-/// A write of four bytes.
-///
-/// The protocol's text has a count of 8 bytes before the data; QEMU has one of 4, but counts the 8 into the size. So the data stands
-/// where QEMU looks for it, and the message is as long as both say.
+/// A write of four bytes: address and count of 8 bytes each, then the data.
 fn dma_write(id: [u8; 2], message: InterruptMessage) -> [u8; 36] {
     let mut bytes = [0; 36];
-    let fields: [(usize, &[u8]); 7] = [
+    let fields: [(usize, &[u8]); 6] = [
         (0, &id),
         (2, &DMA_WRITE.to_le_bytes()),
         (4, &36_u32.to_le_bytes()),
         (16, &message.address.to_le_bytes()),
-        (24, &4_u32.to_le_bytes()),
-        (28, &message.data.to_le_bytes()),
+        (24, &4_u64.to_le_bytes()),
         (32, &message.data.to_le_bytes()),
     ];
     for (offset, field) in fields {
