@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
@@ -259,7 +260,12 @@ impl Machine {
             let name = place.name.clone();
             thread(&name, move || {
                 let name = place.name.clone();
-                let error = place.serve(messages).err().map(|error| error.to_string());
+                // The library that serves the protocol panics on some garbage, and so may end no more than this connection.
+                let served = catch_unwind(AssertUnwindSafe(|| place.serve(messages)));
+                let error = match served {
+                    Ok(served) => served.err().map(|error| error.to_string()),
+                    Err(_printed) => Some("the connection's server panicked".to_owned()),
+                };
                 // The machine has ended if nobody listens.
                 let _ended = tell.send(MachineEvent::Left { name, error });
             })?;
