@@ -35,6 +35,8 @@ pub enum TableMode {
     SecondStage,
     /// Scalable mode with first-stage tables alone.
     FirstStage,
+    /// Scalable mode with first-stage, second-stage and nested tables.
+    Nested,
 }
 
 impl TableMode {
@@ -53,6 +55,10 @@ impl TableMode {
             Self::Legacy => CapabilitiesBuilder::legacy().coherent(true).device_tlbs(true),
             Self::SecondStage => scalable.without_first_stage().second_stage(&[Three, Four]),
             Self::FirstStage => scalable.first_stage(FirstStageLevels::Four),
+            Self::Nested => {
+                let first = scalable.first_stage(FirstStageLevels::Four);
+                first.second_stage(&[Three, Four]).nested(true)
+            }
         };
         builder.caching_mode(caching_mode).zero_length_read(true).build()
     }

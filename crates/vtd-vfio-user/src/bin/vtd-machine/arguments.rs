@@ -54,6 +54,8 @@ pub(crate) enum Mode {
     SecondStage,
     /// Scalable mode with first-stage tables, and SVA
     FirstStage,
+    /// Scalable mode with tables of both stages, nested translation and SVA
+    Nested,
 }
 
 impl Mode {
@@ -62,6 +64,7 @@ impl Mode {
             Self::Legacy => TableMode::Legacy,
             Self::SecondStage => TableMode::SecondStage,
             Self::FirstStage => TableMode::FirstStage,
+            Self::Nested => TableMode::Nested,
         }
     }
 }
