@@ -1,6 +1,6 @@
 //! DMA of emulated devices that is recorded.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use vtd::spec::{Gpa, Iova, Pasid, SourceId};
 use vtd::{
@@ -19,11 +19,13 @@ pub struct RecordedDma {
     handle: DmaHandle,
 }
 
-/// An open guard of a [`RecordedDma`].
+/// An open guard of a [`RecordedDma`]. Translations cannot outlive it.
 #[derive(Debug)]
 pub struct RecordedGuard<'d> {
     dma: &'d RecordedDma,
-    guard: &'d DmaGuard<'d>,
+    // In this order: the guard is closed before the turn is over, so that the next input finds no guard open.
+    guard: DmaGuard<'d>,
+    _turn: MutexGuard<'d, ()>,
 }
 
 impl RecordedDma {
@@ -31,14 +33,19 @@ impl RecordedDma {
         Self { recorded, handle }
     }
 
-    /// Runs one transfer inside a guard: [`DmaHandle::with_guard`].
+    /// Opens a guard: [`DmaHandle::guard`].
     ///
-    /// Other inputs of the unit wait until the transfer is over. A replay has nobody who holds a guard, so no completion
-    /// may wait for one here; and a transfer that gives the unit an input waits for itself.
+    /// Other inputs of the unit wait until it is dropped. A replay has nobody who holds a guard, so no completion may wait for one
+    /// here; and a thread that gives the unit an input while it holds one, or opens another, waits for itself.
+    #[must_use]
+    pub fn guard(&self) -> RecordedGuard<'_> {
+        let turn = self.recorded.turn();
+        RecordedGuard { dma: self, guard: self.handle.guard(), _turn: turn }
+    }
+
+    /// Runs one transfer inside a [`guard`](Self::guard).
     pub fn with_guard<T>(&self, transfer: impl FnOnce(&RecordedGuard<'_>) -> T) -> T {
-        // The guard is closed before the turn is over.
-        let _turn = self.recorded.turn();
-        self.handle.with_guard(|guard| transfer(&RecordedGuard { dma: self, guard }))
+        transfer(&self.guard())
     }
 
     /// The source-id that the device has now, and the PASID.

@@ -71,6 +71,43 @@ fn other_inputs_wait_for_a_transfer() {
 }
 
 #[test]
+fn a_guard_that_is_held_keeps_other_inputs_out_until_it_is_dropped() {
+    let vmm = with_queue();
+    let status = || {
+        let mut status = [0];
+        vmm.memory.read_bytes(Gpa(0x9000), &mut status).unwrap();
+        status[0]
+    };
+    let device = vmm.unit.attach(DEVICE, Attachment::Emulated).unwrap();
+    let dma = vmm.unit.dma(device, None).unwrap();
+    let other = vmm.unit.dma(device, None).unwrap();
+    thread::scope(|scope| {
+        let guard = dma.guard();
+        let found = guard.translate(Iova(0x5000), Access::READ).unwrap();
+        assert_eq!(found.address(), Gpa(0x5000));
+        scope.spawn(|| vmm.unit.write(0x88, 8, 0x20));
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(status(), 0);
+        // What the holder does goes on, and comes first in the recording.
+        let _found = guard.translate(Iova(0x6000), Access::WRITE).unwrap();
+        drop(guard);
+    });
+    // The wait found no guard open, so it completed within its own input.
+    assert_eq!(status(), 1);
+    drop(other.guard());
+    other.with_guard(|guard| guard.translate(Iova(0x7000), Access::READ).map(drop)).unwrap();
+    let lines = vmm.output.news();
+    assert_eq!(
+        lines[..2],
+        ["dma 00:03.0 - r 5000 5000 fff rw", "dma 00:03.0 - w 6000 6000 fff rw"]
+    );
+    assert_eq!(
+        lines[lines.len() - 3..],
+        ["write 88 8 20", "iommu-write 9000 01000000", "dma 00:03.0 - r 7000 7000 fff rw"]
+    );
+}
+
+#[test]
 fn permissions_are_what_the_tables_grant() {
     // Legacy mode. Root, context (second-stage, 48 bits, domain 1), and a table whose leaves differ.
     let vmm = Vmm::new(&Header::new(0x80d2_008c_222f_0606, 0xf42, 0x10));
