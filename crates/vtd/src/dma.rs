@@ -104,6 +104,7 @@ impl Drop for DmaGuard<'_> {
 /// A translation that is good as long as the guard it was made in.
 #[derive(Clone, Copy, Debug)]
 pub struct GuardedTranslation<'g> {
+    iova: Iova,
     translated: Translated,
     _guard: &'g DmaGuard<'g>,
 }
@@ -121,11 +122,17 @@ impl GuardedTranslation<'_> {
         (self.translated.page, self.translated.size.bytes())
     }
 
-    /// How many bytes from [`address`](Self::address) to the end of the page.
+    /// How many bytes from [`address`](Self::address) on the translation is good for: to the end of the page, or to where a large
+    /// page reaches into FEE0_0000 to FEEF_FFFF on either side. What lies there is a request of its own.
     #[must_use]
     pub fn contiguous(&self) -> u64 {
         let (page, size) = self.page();
-        size - (self.translated.address.0 - page.0)
+        let address = self.translated.address.0;
+        let to_end = size - (address - page.0);
+        [self.iova.0, address]
+            .into_iter()
+            .filter_map(|from| INTERRUPTS.checked_sub(from).filter(|bytes| *bytes > 0))
+            .fold(to_end, u64::min)
     }
 
     /// What the tables grant.
@@ -134,6 +141,9 @@ impl GuardedTranslation<'_> {
         self.translated.granted
     }
 }
+
+/// Where the addresses of interrupt requests begin.
+const INTERRUPTS: u64 = 0xfee0_0000;
 
 /// A stretch of guest memory that a transfer covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,7 +165,7 @@ impl DmaGuard<'_> {
         access: Access,
     ) -> Result<GuardedTranslation<'_>, DmaError> {
         let translated = self.look_up(iova, access)?;
-        Ok(GuardedTranslation { translated, _guard: self })
+        Ok(GuardedTranslation { iova, translated, _guard: self })
     }
 
     /// Translates `length` bytes from `iova` and gives each stretch of guest memory, in order; neighbours are joined.

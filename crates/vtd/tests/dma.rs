@@ -270,6 +270,50 @@ fn ranges_join_neighbours() {
     }
 }
 
+// feature: 1.interrupt address range (FEE0_0000 to FEEF_FFFF)
+#[test]
+fn a_range_in_a_large_page_stops_at_the_interrupt_range() {
+    let mut guest = Guest::new();
+    guest.enable();
+    guest.put_context(3, 0);
+    for (pasid, table) in [(0, 0x20_0000), (1, 0x30_0000), (2, 0x40_0000)] {
+        guest.put_entry(3, pasid, &first_stage(table, 5));
+        guest.map_first_stage(table, 0x5000, 0x7000, 7);
+    }
+    // Pages of 1 GiB: two over the interrupt range, and one that leads over it.
+    guest.put(0x20_1000 + 3 * 8, &[0x4000_0087]);
+    guest.put(0x30_1000 + 3 * 8, &[0x4000_0087]);
+    guest.put(0x40_1000 + 8, &[0xc000_0087]);
+    let device = guest.emulate(3);
+    type Row = (Option<u32>, u64, Access, &'static [(u64, u64)], &'static str);
+    let table: [Row; 8] = [
+        // 0x2000 bytes from
+        (None, 0xfedf_f000, Access::WRITE, &[(0x7edf_f000, 0x1000)], "interrupt"),
+        (None, 0xfedf_f000, Access::READ, &[(0x7edf_f000, 0x1000)], "fault 87"),
+        (None, 0xfedf_d000, Access::WRITE, &[(0x7edf_d000, 0x2000)], ""),
+        (None, 0xfef0_0000, Access::WRITE, &[(0x7ef0_0000, 0x2000)], ""),
+        // With PASID they are addresses.
+        (Some(1), 0xfedf_f000, Access::WRITE, &[(0x7edf_f000, 0x2000)], ""),
+        (Some(2), 0x7edf_f000, Access::WRITE, &[(0xfedf_f000, 0x1000)], "fault 87"),
+        (Some(2), 0x7edf_d000, Access::WRITE, &[(0xfedf_d000, 0x2000)], ""),
+        (Some(2), 0x7ef0_0000, Access::WRITE, &[(0xfef0_0000, 0x2000)], ""),
+    ];
+    // Walked first, then from the cache.
+    for (pasid, iova, access, expected, error) in table.into_iter().chain(table) {
+        let handle = guest.unit.dma(device, pasid.map(guest::pasid)).unwrap();
+        let mut pieces = Vec::new();
+        let answer = handle.with_guard(|guard| {
+            guard.translate_range(Iova(iova), 0x2000, access, |piece| {
+                pieces.push((piece.address.0, piece.length));
+            })
+        });
+        assert_eq!(pieces, expected, "{pasid:?} {iova:x} {access:?}");
+        let error = Some(error).filter(|error| !error.is_empty()).map(String::from);
+        assert_eq!(answer.err().map(|error| outcome(Err(error))), error, "{pasid:?} {iova:x}");
+        guest.write(0x22c, 4, 0x8000_0000);
+    }
+}
+
 // feature: 1.transfers over many pages
 #[test]
 fn a_range_over_the_end_of_the_address_space_wraps() {
