@@ -3,6 +3,7 @@
 
 pub mod format;
 mod observed;
+mod plain_walk;
 pub mod recorder;
 pub mod replay;
 mod requests;

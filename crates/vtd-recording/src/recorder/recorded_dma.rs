@@ -10,6 +10,7 @@ use vtd::{
 use super::note::Note;
 use super::recorded_unit::Recorded;
 use crate::format::{DmaAnswer, Event, FormatVersion, RequestAccess};
+use crate::plain_walk::Request;
 use crate::requests;
 
 /// The [`DmaHandle`] of a recorded unit.
@@ -51,6 +52,13 @@ impl RecordedDma {
     /// The source-id that the device has now, and the PASID.
     fn requester(&self) -> Option<(SourceId, Option<Pasid>)> {
         Some((self.recorded.source_id(self.handle.device())?, self.handle.pasid()))
+    }
+
+    /// Has the recording say what the tables hold for a request, unless the device is released.
+    fn look_before(&self, iova: Iova, access: Access, look: impl FnOnce(&Recorded, Request)) {
+        if let Some((source_id, pasid)) = self.requester() {
+            look(&self.recorded, Request { source_id, pasid, iova, access });
+        }
     }
 
     /// The ACCESS of a request, as the recording's version has it.
@@ -103,6 +111,7 @@ impl RecordedGuard<'_> {
         iova: Iova,
         access: Access,
     ) -> Result<GuardedTranslation<'_>, DmaError> {
+        self.dma.look_before(iova, access, Recorded::look_at);
         let found = self.guard.translate(iova, access);
         self.dma.recorded.tape.end_input(self.dma.line(iova, access, &found));
         found
@@ -117,6 +126,8 @@ impl RecordedGuard<'_> {
         iova: Iova,
         request: TranslationRequest,
     ) -> Result<Completion, DmaError> {
+        let access = requests::access(requests::recorded_translation_request(request));
+        self.dma.look_before(iova, access, Recorded::look_at_translation_request);
         let found = self.guard.translation_request(iova, request);
         let requester = self.requester_unless_released(&found);
         let line = requester.map(|(source_id, pasid)| Event::Translate {
@@ -135,6 +146,7 @@ impl RecordedGuard<'_> {
     /// # Errors
     /// As there.
     pub fn translated(&self, address: Gpa, access: Access) -> Result<Gpa, DmaError> {
+        self.dma.look_before(Iova(address.0), access, Recorded::look_at_translated);
         let found = self.guard.translated(address, access);
         let requester = self.requester_unless_released(&found);
         let line = requester.map(|(source_id, pasid)| Event::Translated {

@@ -1,9 +1,11 @@
 //! A remapping unit that is recorded.
 
+use std::fmt;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use vtd::memory::GuestMemory;
 use vtd::spec::{Capabilities, Pasid, SourceId};
 use vtd::{
     AttachError, Attachment, DeviceId, DeviceView, Effect, HostFault, RemappingUnit, ResetKind,
@@ -33,9 +35,10 @@ pub struct RecordedUnit {
 }
 
 /// What the clones of a unit and its DMA handles share.
-#[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) unit: RemappingUnit,
+    /// The VMM's, which the unit has through the tape.
+    pub(super) memory: Arc<dyn GuestMemory>,
     pub(super) tape: Arc<Tape>,
     pub(super) version: FormatVersion,
     pub(super) device_tlbs: Arc<DeviceTlbs>,
@@ -43,6 +46,16 @@ pub(super) struct Recorded {
     patience: Duration,
     /// Held while an input is carried out.
     turn: Mutex<()>,
+}
+
+impl fmt::Debug for Recorded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded")
+            .field("unit", &self.unit)
+            .field("tape", &self.tape)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Recorded {
@@ -125,6 +138,7 @@ impl RecordedUnit {
 
         let device_tlbs = Arc::new(DeviceTlbs::default());
         let mut config = config;
+        let memory = Arc::clone(&config.memory);
         config.memory = Arc::new(WatchedMemory { memory: config.memory, watch: Arc::clone(&tape) });
         config.observer = Some(Arc::new(RecordingObserver::new(
             Arc::clone(&tape),
@@ -137,7 +151,7 @@ impl RecordedUnit {
         let unit = RemappingUnit::new(config);
         unit.freeze();
         let turn = Mutex::new(());
-        let recorded = Recorded { unit, tape, version, device_tlbs, patience, turn };
+        let recorded = Recorded { unit, memory, tape, version, device_tlbs, patience, turn };
         Ok(Self { recorded: Arc::new(recorded) })
     }
 

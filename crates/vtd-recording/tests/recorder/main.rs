@@ -21,6 +21,8 @@ mod replays;
 #[cfg(test)]
 mod requests;
 #[cfg(test)]
+mod tables;
+#[cfg(test)]
 mod version_1;
 #[cfg(test)]
 mod vmm;
