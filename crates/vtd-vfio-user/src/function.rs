@@ -30,6 +30,15 @@ pub trait Function: Send {
     fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]);
     /// The guest writes.
     fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]);
+    /// The guest reads in the configuration space.
+    fn read_config(&mut self, offset: u64, data: &mut [u8]) {
+        self.config().read(offset, data);
+    }
+    /// The guest writes to the configuration space.
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        self.config().write(offset, data);
+        self.config_written();
+    }
     /// The guest has written to the configuration space.
     fn config_written(&mut self) {}
     /// The machine, or the function alone, is reset. The configuration space has been.
@@ -101,7 +110,7 @@ impl Backend<'_> {
 impl ServerBackend for Backend<'_> {
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.function.config().read(offset, data);
+            self.function.read_config(offset, data);
         } else if let Some(bar) = self.bar(region, offset, data.len()) {
             self.function.read_bar(bar, offset, data);
         }
@@ -110,8 +119,7 @@ impl ServerBackend for Backend<'_> {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> io::Result<()> {
         if region == VFIO_PCI_CONFIG_REGION_INDEX {
-            self.function.config().write(offset, data);
-            self.function.config_written();
+            self.function.write_config(offset, data);
         } else if let Some(bar) = self.bar(region, offset, data.len()) {
             self.function.write_bar(bar, offset, data);
         }

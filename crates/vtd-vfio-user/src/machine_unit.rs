@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use vtd::spec::{Gpa, Iova, PageRequest, Pasid, SourceId};
 use vtd::{
-    Access, AttachError, Completion, DeviceId, DmaError, DmaGuard, DmaHandle, Effect, Endpoint,
-    GuardedTranslation, PageRequestError, RemappingUnit, ResetKind, Step, TranslationRequest,
-    UnknownDevice,
+    Access, AttachError, Attachment, Completion, DeviceId, DmaError, DmaGuard, DmaHandle, Effect,
+    Endpoint, GuardedTranslation, PageRequestError, RemappingUnit, ResetKind, Step,
+    TranslationRequest, UnknownDevice,
 };
 use vtd_recording::recorder::{RecordedDma, RecordedGuard, RecordedUnit};
+use vtd_vm_memory::{Dma, Guard};
 
 /// A remapping unit, or one that writes down what becomes of it. Clones are the same unit.
 #[derive(Clone, Debug)]
@@ -68,6 +69,17 @@ impl MachineUnit {
         self.unit().take_effect()
     }
 
+    /// [`RemappingUnit::attach`], of an emulated device.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn attach_emulated(&self, source_id: SourceId) -> Result<DeviceId, AttachError> {
+        match self {
+            Self::Plain(unit) => unit.attach(source_id, Attachment::Emulated),
+            Self::Recorded(recorded) => recorded.attach(source_id, Attachment::Emulated),
+        }
+    }
+
     /// [`RemappingUnit::attach_endpoint`].
     ///
     /// # Errors
@@ -120,25 +132,45 @@ pub enum MachineDma {
 }
 
 impl MachineDma {
-    /// Runs one transfer inside a guard. It must not give the unit another input.
-    pub fn with_guard<T>(&self, transfer: impl FnOnce(MachineGuard<'_>) -> T) -> T {
+    /// Opens a guard: [`DmaHandle::guard`]. Over a recorded unit other inputs of the unit wait until it is dropped.
+    #[must_use]
+    pub fn guard(&self) -> MachineGuard<'_> {
         match self {
-            Self::Plain(handle) => handle.with_guard(|guard| transfer(MachineGuard::Plain(guard))),
-            Self::Recorded(dma) => dma.with_guard(|guard| transfer(MachineGuard::Recorded(guard))),
+            Self::Plain(handle) => MachineGuard::Plain(handle.guard()),
+            Self::Recorded(dma) => MachineGuard::Recorded(dma.guard()),
         }
+    }
+
+    /// Runs one transfer inside a guard. It must not give the unit another input.
+    pub fn with_guard<T>(&self, transfer: impl FnOnce(&MachineGuard<'_>) -> T) -> T {
+        transfer(&self.guard())
+    }
+}
+
+impl Dma for MachineDma {
+    type Guard<'d> = MachineGuard<'d>;
+
+    fn guard(&self) -> MachineGuard<'_> {
+        Self::guard(self)
     }
 }
 
 /// An open guard of a [`MachineDma`].
-#[derive(Clone, Copy, Debug)]
-pub enum MachineGuard<'g> {
+#[derive(Debug)]
+pub enum MachineGuard<'d> {
     /// Of a unit as it is.
-    Plain(&'g DmaGuard<'g>),
+    Plain(DmaGuard<'d>),
     /// Of a recorded one.
-    Recorded(&'g RecordedGuard<'g>),
+    Recorded(RecordedGuard<'d>),
 }
 
-impl<'g> MachineGuard<'g> {
+impl Guard for MachineGuard<'_> {
+    fn translate(&self, iova: Iova, access: Access) -> Result<GuardedTranslation<'_>, DmaError> {
+        Self::translate(self, iova, access)
+    }
+}
+
+impl MachineGuard<'_> {
     /// [`DmaGuard::translate`].
     ///
     /// # Errors
@@ -147,8 +179,8 @@ impl<'g> MachineGuard<'g> {
         &self,
         iova: Iova,
         access: Access,
-    ) -> Result<GuardedTranslation<'g>, DmaError> {
-        match *self {
+    ) -> Result<GuardedTranslation<'_>, DmaError> {
+        match self {
             Self::Plain(guard) => guard.translate(iova, access),
             Self::Recorded(guard) => guard.translate(iova, access),
         }
