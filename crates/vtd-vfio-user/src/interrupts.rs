@@ -29,7 +29,7 @@ impl Interrupts {
     }
 
     /// Hands over the event descriptors from vector `start` on; `None` disables one.
-    pub(crate) fn assign(&self, start: u32, events: impl Iterator<Item = Option<File>>) {
+    pub fn assign(&self, start: u32, events: impl Iterator<Item = Option<File>>) {
         let mut vectors = self.lock();
         let from = usize::try_from(start).unwrap_or(usize::MAX);
         for (vector, event) in vectors.iter_mut().skip(from).zip(events) {
@@ -38,7 +38,7 @@ impl Interrupts {
     }
 
     /// Disables all.
-    pub(crate) fn clear(&self) {
+    pub fn clear(&self) {
         self.lock().iter_mut().for_each(|vector| *vector = None);
     }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod block;
 pub mod capability;
 pub mod config_space;
 pub mod endpoint;

@@ -14,6 +14,7 @@ use vtd_recording::format::FormatError;
 use vtd_recording::recorder::{RecordedUnit, RecordingSummary};
 use vtd_vm_memory::VmMemory;
 
+use crate::block::{BlockDevice, BlockError, Disk};
 use crate::endpoint::TestEndpoint;
 use crate::event_log::EventLog;
 use crate::function::{Function, serve};
@@ -76,6 +77,8 @@ pub struct MachineConfig {
     pub endpoints: Vec<PciAddress>,
     /// Whether they show PRI.
     pub page_requests: bool,
+    /// Where block devices stand, and their disks.
+    pub blocks: Vec<(PciAddress, Disk)>,
     /// Where a recording goes, and what it says about the guest.
     pub recording: Option<(Box<dyn Write + Send>, Option<String>)>,
     /// Where the log goes.
@@ -97,6 +100,9 @@ pub enum MachineError {
     /// A device cannot be attached to the unit.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// A block device cannot be made.
+    #[error(transparent)]
+    Block(#[from] BlockError),
     /// The recording cannot be written.
     #[error("the recording: {0}")]
     Recording(#[from] FormatError),
@@ -137,7 +143,7 @@ pub enum MachineEvent {
     RegisterPage(u32),
     /// The VMM has left this function: how the connection ended.
     Left {
-        /// Whose function: `unit`, `endpoint-5.0`.
+        /// Whose function: `unit`, `endpoint-5.0`, `block-9.0`.
         name: String,
         /// What went wrong, if anything did.
         error: Option<String>,
@@ -208,6 +214,11 @@ impl Machine {
             let endpoint = TestEndpoint::attach(&unit, address.source_id(), config.page_requests)?;
             let name = format!("endpoint-{address}");
             places.push(Place::new(&config.folder, name, address, Box::new(endpoint))?);
+        }
+        for (address, disk) in config.blocks {
+            let block = BlockDevice::attach(&unit, address, disk)?;
+            let name = format!("block-{address}");
+            places.push(Place::new(&config.folder, name, address, Box::new(block))?);
         }
         Ok(Self { unit, places, messages: MessageSender::default(), moved, effects, log })
     }

@@ -1,10 +1,11 @@
 //! The arguments of `vtd-machine`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Parser, ValueEnum};
 use vtd_vfio_user::machine::TableMode;
-use vtd_vfio_user::pci_address::PciAddress;
+use vtd_vfio_user::pci_address::{PciAddress, PciAddressError};
 
 /// Serves a VT-d remapping unit and devices behind it over vfio-user, each on a socket of its own.
 ///
@@ -31,6 +32,9 @@ pub(crate) struct Arguments {
     /// A test endpoint; may be given several times
     #[arg(long, value_name = "DEVICE.FUNCTION")]
     pub(crate) endpoint: Vec<PciAddress>,
+    /// A virtio block device and the file that is its disk; may be given several times
+    #[arg(long, value_name = "DEVICE.FUNCTION=FILE")]
+    pub(crate) block: Vec<BlockArgument>,
     /// Write the DMAR table here, without its header, once the guest's firmware has placed the unit
     #[arg(long, value_name = "FILE")]
     pub(crate) dmar: Option<PathBuf>,
@@ -66,5 +70,33 @@ impl Mode {
             Self::FirstStage => TableMode::FirstStage,
             Self::Nested => TableMode::Nested,
         }
+    }
+}
+
+/// A block device: where it stands, and its disk.
+#[derive(Clone, Debug)]
+pub(crate) struct BlockArgument {
+    pub(crate) address: PciAddress,
+    pub(crate) file: PathBuf,
+}
+
+/// Text that is no [`BlockArgument`].
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum BlockArgumentError {
+    #[error("no file: DEVICE.FUNCTION=FILE")]
+    NoFile,
+    #[error(transparent)]
+    Address(#[from] PciAddressError),
+}
+
+impl FromStr for BlockArgument {
+    type Err = BlockArgumentError;
+
+    fn from_str(text: &str) -> Result<Self, BlockArgumentError> {
+        let (address, file) = text.split_once('=').ok_or(BlockArgumentError::NoFile)?;
+        if file.is_empty() {
+            return Err(BlockArgumentError::NoFile);
+        }
+        Ok(Self { address: address.parse()?, file: file.into() })
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
+use vtd_vfio_user::block::{Disk, DiskError};
 use vtd_vfio_user::machine::{Machine, MachineConfig, MachineEvent, MachineSummary};
 
 use arguments::Arguments;
@@ -49,6 +50,10 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         Some(path) => Some((create(path)?, arguments.guest.clone())),
         None => None,
     };
+    let blocks = arguments.block.iter();
+    let blocks: Vec<_> = blocks
+        .map(|block| Ok((block.address, Disk::open(&block.file)?)))
+        .collect::<Result<_, DiskError>>()?;
     let log = arguments.log.as_deref().map(create).transpose()?;
     let machine = Machine::new(MachineConfig {
         folder: arguments.folder.clone(),
@@ -56,6 +61,7 @@ fn run(arguments: &Arguments) -> Result<bool, Box<dyn std::error::Error>> {
         unit: arguments.unit,
         endpoints: arguments.endpoint.clone(),
         page_requests,
+        blocks,
         recording,
         log,
     })?;
