@@ -1,6 +1,9 @@
 //! What the project does beyond cargo. `cargo xtask --help` says what there is.
 
+#![forbid(unsafe_code)]
+
 mod features;
+mod guest;
 mod planted;
 
 use std::process::ExitCode;
@@ -29,12 +32,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    Guest(guest::Arguments),
 }
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Planted { row } => planted::run(row),
         Task::Features { check } => features::run(check),
+        // It has more than one way of not being done.
+        Task::Guest(arguments) => return guest::run(&arguments).into(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
