@@ -1,6 +1,8 @@
 //! The folder in which everything is kept that a guest needs, and its lock.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -88,17 +90,14 @@ fn choose(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 pub(crate) fn write_whole(path: &Path, content: &[u8]) -> Result<(), GuestError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let write = || {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        io_write(&mut file, content)?;
+        // For everybody to read, as far as the user lets it: a temporary file is its owner's alone.
+        let permissions = fs::Permissions::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+        file.write_all(content)?;
         file.persist(path)?;
         Ok(())
     };
     write().map_err(error::file("cannot write", path))
-}
-
-fn io_write(file: &mut impl std::io::Write, content: &[u8]) -> std::io::Result<()> {
-    file.write_all(content)?;
-    file.flush()
 }
 
 /// Removes a folder with all that is in it, if it is there. Never goes into another file system: a killed preparation may

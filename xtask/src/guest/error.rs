@@ -31,7 +31,7 @@ pub(crate) enum GuestError {
         source: io::Error,
     },
 
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start a program ({program}): {source}")]
     Start { program: String, source: io::Error },
 
     /// Anything else, in words.

@@ -73,7 +73,10 @@ pub(crate) fn prepare(
         return Ok(prepared);
     }
     cache.lock(Use::Changes, interruption)?;
-    preparation.do_all(series, renew)?;
+    // Another run may have done it all while this one waited.
+    if renew || preparation.what_is_there(series)?.is_none() {
+        preparation.do_all(series, renew)?;
+    }
     cache.lock(Use::Boots, interruption)?;
     preparation.what_is_there(series)?.ok_or_else(|| {
         GuestError::Other(format!(
@@ -281,19 +284,35 @@ impl Preparation<'_> {
             " (there is none of that series any more)"
         };
         self.steps.say(&format!("kernel {series}: {release}{gone}"))?;
+        let images = release.images(&packages);
+        self.fetch(&images)?;
+        // The note comes last: with it, everything is there.
+        let note: String = std::iter::once(release.as_str())
+            .chain(images.iter().map(String::as_str))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        write_whole(&self.note_of(series), note.as_bytes())
+    }
+
+    /// Fetches packages without installing them, beside their place.
+    fn fetch(&mut self, packages: &[String]) -> Result<(), GuestError> {
         let kernels = self.chroot.outside(KERNELS);
+        let missing: Vec<_> =
+            packages.iter().filter(|package| package_file(&kernels, package).is_none()).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
         let part = self.chroot.outside("/kernels.part");
         remove_folder(&part)?;
         for folder in [&kernels, &part] {
             fs::create_dir_all(folder).map_err(error::file("cannot make", folder))?;
         }
-        let images = release.images(&packages);
         let mut script =
             "cd /kernels.part && exec apt-get download -qq -o APT::Sandbox::User=root".to_string();
-        for image in images.iter().filter(|image| package_file(&kernels, image).is_none()) {
-            self.steps.say(&format!("fetching, to be unpacked only: {image}"))?;
+        for package in missing {
+            self.steps.say(&format!("fetching, to be unpacked only: {package}"))?;
             script.push(' ');
-            script.push_str(image);
+            script.push_str(package);
         }
         self.run("fetching the kernel", &["sh", "-c", &script])?;
         let entries = fs::read_dir(&part).map_err(error::file("cannot read", &part))?;
@@ -302,13 +321,7 @@ impl Preparation<'_> {
             fs::rename(entry.path(), &place)
                 .map_err(error::file("cannot put in its place", &place))?;
         }
-        remove_folder(&part)?;
-        // The note comes last: with it, everything is there.
-        let note: String = std::iter::once(release.as_str())
-            .chain(images.iter().map(String::as_str))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        write_whole(&self.note_of(series), note.as_bytes())
+        remove_folder(&part)
     }
 
     fn note_of(&self, series: Series) -> PathBuf {

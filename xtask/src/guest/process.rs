@@ -33,7 +33,9 @@ pub(crate) fn contained(program: &str) -> Command {
         return bound_to_us(program);
     }
     let mut command = bound_to_us("unshare");
-    command.args(["--mount", "--pid", "--fork", "--kill-child", "--", program]);
+    command.args(["--mount", "--pid", "--fork", "--kill-child", "--"]);
+    // A process that changes its user, as apt-get does, is no longer told that its parent has died. The shell is.
+    command.args(["sh", "-c", "\"$@\"; exit \"$?\"", "sh", program]);
     command
 }
 
