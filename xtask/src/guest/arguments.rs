@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
 
     /// A mode such as legacy, second-stage+lazy, first-stage+caching+pass-through; usual, or all: every one
     ///
-    /// Tables first: legacy, second-stage or first-stage. Then, in any order, caching (the unit shows caching mode) and either lazy
+    /// Tables first: legacy, second-stage, first-stage or nested (both stages). Then, in any order, caching (the unit shows caching mode) and either lazy
     /// (unmapped addresses are invalidated later) or pass-through (drivers' own DMA is not translated). Checks that end their
     /// kernel (kexec, reset) run in modes that say no more than the tables, and with all in every mode.
     #[arg(long, value_delimiter = ',', default_value = "usual", value_name = "MODE,…")]
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!((usual.kernels, usual.modes), (Series::TRIED.to_vec(), Mode::usual()));
         let all = parsed("guest --kernel 7.3,6.12,all --mode all").unwrap().wanted();
         assert_eq!(all.kernels, Series::TRIED);
-        assert!(all.thorough && all.modes.len() == 18);
+        assert!(all.thorough && all.modes.len() == 24);
         let one = parsed("guest --kernel 6.12 --mode legacy,first-stage+lazy --check sva,kexec")
             .unwrap()
             .wanted();

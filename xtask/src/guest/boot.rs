@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn everything_is_every_plan_in_every_mode_on_each_kernel() {
         let all = boots(&Wanted { thorough: true, ..wanted(Mode::all(), &[]) });
-        assert_eq!(all.len(), 2 * 18 * 3);
+        assert_eq!(all.len(), 2 * 24 * 3);
     }
 
     #[test]

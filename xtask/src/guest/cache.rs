@@ -120,8 +120,8 @@ pub(crate) fn remove_folder(folder: &Path) -> Result<(), GuestError> {
 
 /// The first place below the folder where something is mounted, of the lines of `/proc/self/mountinfo`.
 fn mounted_below<'m>(mounts: &'m str, folder: &Path) -> Option<&'m str> {
-    let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-    places.filter(|place| Path::new(place).starts_with(folder)).next_back()
+    let mut places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    places.rfind(|place| Path::new(place).starts_with(folder))
 }
 
 #[cfg(test)]

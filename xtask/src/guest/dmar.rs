@@ -17,7 +17,7 @@ use super::preparation::Prepared;
 use super::process::Process;
 use super::qemu;
 use super::run_folder;
-use super::steps::tail;
+use super::steps::tail_of_file;
 
 /// How long the firmware may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,10 +81,9 @@ fn learn(
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    let words = |file: &Path| fs::read_to_string(file).unwrap_or_default();
     Err(GuestError::Other(format!(
         "learning the unit's address ({mode}): {why}\nQEMU said:\n{}\nvtd-machine said:\n{}",
-        tail(&words(&files.qemu()), 10),
-        tail(&words(&files.machine()), 10)
+        tail_of_file(&files.qemu(), 10),
+        tail_of_file(&files.machine(), 10)
     )))
 }

@@ -14,7 +14,7 @@ use super::error::{self, GuestError};
 use super::interruption::Interruption;
 use super::mode::Mode;
 use super::process::{Process, bound_to_us};
-use super::steps::tail;
+use super::steps::tail_of_file;
 
 /// How long it may take until all sockets are there.
 const READY: Duration = Duration::from_secs(20);
@@ -162,12 +162,8 @@ impl Machine {
     }
 
     fn not_ready(&self, why: &str) -> GuestError {
-        GuestError::Step {
-            step: "starting vtd-machine".into(),
-            why: why.into(),
-            tail: self.last_words(),
-            log: self.files.machine(),
-        }
+        let words = self.last_words().replace('\n', "\n  | ");
+        GuestError::Other(format!("starting vtd-machine: {why}\n  | {words}"))
     }
 
     /// QEMU's arguments for the machine's functions, with the sockets where they are inside.
@@ -199,7 +195,7 @@ impl Machine {
     }
 
     fn last_words(&self) -> String {
-        tail(&fs::read_to_string(self.files.machine()).unwrap_or_default(), 12)
+        tail_of_file(&self.files.machine(), 12)
     }
 }
 

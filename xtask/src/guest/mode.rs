@@ -12,10 +12,13 @@ pub(crate) enum Tables {
     SecondStage,
     /// Scalable mode, first-stage tables.
     FirstStage,
+    /// Scalable mode, tables of both stages and nested translation: Linux chooses.
+    Nested,
 }
 
 impl Tables {
-    pub(crate) const ALL: [Self; 3] = [Self::Legacy, Self::SecondStage, Self::FirstStage];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Legacy, Self::SecondStage, Self::FirstStage, Self::Nested];
 
     /// The name, here and for `vtd-machine --mode`.
     pub(crate) const fn name(self) -> &'static str {
@@ -23,6 +26,7 @@ impl Tables {
             Self::Legacy => "legacy",
             Self::SecondStage => "second-stage",
             Self::FirstStage => "first-stage",
+            Self::Nested => "nested",
         }
     }
 }
@@ -83,7 +87,7 @@ impl Mode {
     /// Lazy unmapping and pass-through are about the order of invalidations and about one kind of PASID-table entry, which the first
     /// stage has as well as the others; with caching mode Linux unmaps strictly whatever it is told.
     pub(crate) fn usual() -> Vec<Self> {
-        let [legacy, second, first] = Tables::ALL.map(Self::plain);
+        let [legacy, second, first, nested] = Tables::ALL.map(Self::plain);
         vec![
             legacy,
             legacy.caching(),
@@ -94,6 +98,7 @@ impl Mode {
             first.caching(),
             first.unmapping(Unmap::Lazy),
             first.unmapping(Unmap::PassThrough),
+            nested,
         ]
     }
 
@@ -169,7 +174,7 @@ impl FromStr for Modes {
         let first = parts.next().unwrap_or_default();
         let tables = Tables::ALL.into_iter().find(|tables| tables.name() == first);
         let tables = tables.ok_or_else(|| {
-            format!("{first:?} is neither legacy, second-stage nor first-stage, nor all or usual")
+            format!("{first:?} is neither legacy, second-stage, first-stage nor nested, nor all or usual")
         })?;
         let mut mode = Mode::plain(tables);
         let mut named = Vec::new();
@@ -203,8 +208,8 @@ mod tests {
     #[test]
     fn everything_is_everything_once() {
         let all = Mode::all();
-        assert_eq!(all.len(), 18);
-        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 18);
+        assert_eq!(all.len(), 24);
+        assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 24);
         for usual in Mode::usual() {
             assert!(all.contains(&usual), "{usual}");
         }

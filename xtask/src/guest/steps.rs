@@ -115,6 +115,22 @@ pub(crate) fn tail(text: &str, lines: usize) -> String {
     all.get(all.len().saturating_sub(lines)..).unwrap_or_default().join("\n")
 }
 
+/// The last lines of a file, which may be a long one; nothing if it is not there.
+pub(crate) fn tail_of_file(file: &Path, lines: usize) -> String {
+    // More than any line of ours takes.
+    const A_LINE: u64 = 4096;
+    let read = || {
+        let mut file = File::open(file)?;
+        let length = file.metadata()?.len();
+        let wanted = A_LINE.saturating_mul(u64::try_from(lines).unwrap_or(u64::MAX));
+        file.seek(SeekFrom::Start(length.saturating_sub(wanted)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        std::io::Result::Ok(bytes)
+    };
+    tail(&String::from_utf8_lossy(&read().unwrap_or_default()), lines)
+}
+
 fn style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {msg} {elapsed}")
         .unwrap_or_else(|_| ProgressStyle::default_spinner())

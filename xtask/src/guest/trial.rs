@@ -21,7 +21,7 @@ use super::qemu;
 use super::recording::Replayer;
 use super::run::{self, Ending, Places, Told};
 use super::run_folder;
-use super::steps::tail;
+use super::steps::tail_of_file;
 use super::watch::Patience;
 
 /// How long the machine may take to finish its recording once QEMU has gone.
@@ -79,8 +79,9 @@ impl Trial<'_> {
         )?;
 
         display.show(boot, "replaying the recording");
-        let explanation = (told.ending != Ending::Done).then(|| explain(&told, &files));
         let outside = self.look_from_outside(&mut machine, &files, &table)?;
+        // Only now: the machine may write its last events when it ends.
+        let explanation = (told.ending != Ending::Done).then(|| explain(&told, &files));
         let mut outcome = Outcome::new(boot.clone(), told, outside);
         display.say(&format!("{boot}: {}", outcome.summary()));
         for (name, what) in outcome.failures() {
@@ -146,13 +147,12 @@ fn explain(told: &Told, files: &Files) -> String {
         ("vtd-machine's last words", files.machine()),
         ("QEMU's last words", files.qemu()),
     ] {
-        let content = fs::read(&file).unwrap_or_default();
-        let content = String::from_utf8_lossy(&content);
+        let content = tail_of_file(&file, EXPLANATION);
         if content.trim().is_empty() {
             continue;
         }
         text.push_str(&format!("{whose}:\n"));
-        for line in tail(&content, EXPLANATION).lines() {
+        for line in content.lines() {
             text.push_str(&format!("  | {line}\n"));
         }
         text.push_str("  ");
