@@ -1,6 +1,6 @@
 //! A running `vtd-machine`: the unit, its endpoints and a disk, each behind a socket.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -215,6 +215,8 @@ fn device_arguments(line: &str, folder: &Path) -> Result<Vec<String>, GuestError
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::guest::mode::Tables;
 
