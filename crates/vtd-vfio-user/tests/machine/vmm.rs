@@ -53,6 +53,7 @@ pub(crate) fn config(folder: &TempDir) -> MachineConfig {
         unit: "4.0".parse().unwrap(),
         endpoints: vec!["5.0".parse().unwrap()],
         page_requests: true,
+        blocks: Vec::new(),
         recording: None,
         log: None,
     }
