@@ -28,6 +28,8 @@ struct Shared {
     state: Mutex<State>,
     /// There is a job, or the end.
     wanted: Condvar,
+    /// The thread has done its job.
+    idle: Condvar,
     stop: AtomicBool,
 }
 
@@ -37,6 +39,8 @@ struct State {
     status: u32,
     figures: Figures,
     job: Option<Job>,
+    /// The thread has taken a job and not done it yet.
+    busy: bool,
     ended: bool,
     /// Counts resets, so that a job from before one does not write its end into registers from after it.
     resets: u64,
@@ -60,6 +64,7 @@ impl Channel {
             interrupts,
             state: Mutex::default(),
             wanted: Condvar::new(),
+            idle: Condvar::new(),
             stop: AtomicBool::new(false),
         });
         let worker = Arc::clone(&shared);
@@ -125,11 +130,14 @@ impl Channel {
         }
     }
 
-    /// Ends the job and clears the registers.
+    /// Ends the job and clears the registers. What the job is doing is done when this returns.
     pub(super) fn reset(&self) {
         let mut state = self.shared.state();
         self.shared.stop.store(true, Ordering::Release);
-        *state = State { resets: state.resets + 1, ..State::default() };
+        *state = State { resets: state.resets + 1, busy: state.busy, ..State::default() };
+        while state.busy {
+            state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
@@ -158,12 +166,15 @@ impl Shared {
                         return;
                     }
                     if let Some(job) = state.job.take() {
+                        state.busy = true;
                         break (job, state.resets);
                     }
                     state = self.wanted.wait(state).unwrap_or_else(PoisonError::into_inner);
                 }
             };
             self.carry_out(&job, resets);
+            self.state().busy = false;
+            self.idle.notify_all();
         }
     }
 
