@@ -41,7 +41,6 @@ impl Checks {
     pub(crate) fn take(&mut self, message: Message) {
         match message {
             Message::Plan(names) => {
-                // After a kexec or a reset the next kernel says its own plan.
                 self.done = false;
                 for name in names {
                     self.name(&name);
@@ -61,7 +60,8 @@ impl Checks {
             Message::Fail { check, what } => self.settle(&check, &Verdict::Fail(what)),
             Message::Skip { check, why } => self.settle(&check, &Verdict::Skip(why)),
             Message::Done => self.done = true,
-            Message::Reboot | Message::Kexec => {}
+            // The next kernel says a plan of its own.
+            Message::Reboot | Message::Kexec => self.done = false,
             Message::Garbled(text) => self.garbled.push(text),
         }
     }
@@ -192,5 +192,6 @@ mod tests {
     #[test]
     fn done_before_a_second_plan_is_not_done() {
         assert!(!told(&["VTD: plan kexec", "VTD: done", "VTD: plan kexec"]).is_done());
+        assert!(!told(&["VTD: plan kexec", "VTD: done", "VTD: kexec"]).is_done());
     }
 }

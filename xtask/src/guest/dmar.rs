@@ -58,7 +58,7 @@ fn learn(
 ) -> Result<Vec<u8>, GuestError> {
     let folder = run_folder::make(&prepared.chroot)?;
     let files = Files::new(folder.path().into());
-    let mut machine = Machine::start(program, mode, &files, Record::No, interruption)?;
+    let mut machine = Machine::start(program, mode, &files, &Record::No, interruption)?;
     let said = File::create(files.qemu()).map_err(error::file("cannot make", &files.qemu()))?;
     let mut command =
         qemu::without_kernel(&prepared.chroot, &machine.qemu_arguments(&prepared.chroot)?);

@@ -16,6 +16,8 @@ use super::steps::Steps;
 pub(crate) struct GuestSide {
     pub(crate) kernel: String,
     pub(crate) initramfs: String,
+    /// With the kernel and the other one in it, to be started by kexec.
+    pub(crate) initramfs_for_kexec: String,
 }
 
 impl GuestSide {
@@ -32,6 +34,7 @@ impl GuestSide {
         let built = Self {
             kernel: format!("{out}/vmlinuz"),
             initramfs: format!("{out}/initramfs.cpio.gz"),
+            initramfs_for_kexec: format!("{out}/initramfs-kexec.cpio.gz"),
         };
         let outside = chroot.outside(&out);
         if outside.is_dir() {
@@ -46,7 +49,7 @@ impl GuestSide {
         command.args([release, &format!("{own}/source"), &format!("{own}/out")]);
         steps.run(&format!("building the guest for {release}"), &mut command)?;
         let new = part.0.join("out");
-        for name in ["vmlinuz", "initramfs.cpio.gz"] {
+        for name in ["vmlinuz", "initramfs.cpio.gz", "initramfs-kexec.cpio.gz"] {
             if !new.join(name).is_file() {
                 return Err(GuestError::Other(format!(
                     "guest/build says nothing, and has made no {name}"

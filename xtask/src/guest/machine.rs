@@ -86,10 +86,10 @@ pub(crate) fn arguments(mode: Mode) -> Vec<String> {
     arguments
 }
 
-/// Whether a run is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a run is recorded, and what the recording says of the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Record {
-    Yes,
+    Yes { guest: String },
     No,
 }
 
@@ -107,7 +107,7 @@ impl Machine {
         program: &Path,
         mode: Mode,
         files: &Files,
-        record: Record,
+        record: &Record,
         interruption: &Interruption,
     ) -> Result<Self, GuestError> {
         let disk = File::create(files.disk()).and_then(|disk| disk.set_len(DISK_SIZE));
@@ -118,8 +118,8 @@ impl Machine {
         // Names without a folder: the path of a socket may only have 107 bytes.
         command.current_dir(files.folder()).args(["--folder", "."]).args(arguments(mode));
         command.args(["--dmar", "dmar.bin", "--log", "unit.log"]);
-        if record == Record::Yes {
-            command.args(["--record", "recording.rec"]);
+        if let Record::Yes { guest } = record {
+            command.args(["--record", "recording.rec", "--guest", guest]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said);
         let process = Process::start("vtd-machine", &mut command)?;
@@ -238,7 +238,7 @@ mod tests {
         let program = folder.path().join("machine");
         script(&program, "echo 'unit: no such mode' >&2; exit 4");
         let mode = Mode::plain(Tables::Legacy);
-        let error = Machine::start(&program, mode, &files, Record::No, &Interruption::default())
+        let error = Machine::start(&program, mode, &files, &Record::No, &Interruption::default())
             .unwrap_err();
         let text = error.to_string();
         assert!(text.contains("ended before it was ready: exit status: 4"), "{text}");
@@ -256,16 +256,19 @@ mod tests {
 echo ready; echo "arguments: $*" >&2"#,
         );
         let mode = Mode::plain(Tables::Legacy);
-        let mut machine =
-            Machine::start(&program, mode, &files, Record::Yes, &Interruption::default()).unwrap();
+        let mut machine = Machine::start(
+            &program,
+            mode,
+            &files,
+            &Record::Yes { guest: "Linux".into() },
+            &Interruption::default(),
+        )
+        .unwrap();
         let chroot = Chroot::new(folder.path().into());
         let expected = r#"{"driver":"vfio-user-pci","socket":{"path":"/unit.sock","type":"unix"}}"#;
         assert_eq!(machine.qemu_arguments(&chroot).unwrap(), ["-device", expected]);
         let said = machine.finish(Duration::from_secs(20)).unwrap();
-        assert!(
-            said.contains("--mode legacy") && said.ends_with("--record recording.rec"),
-            "{said}"
-        );
+        assert!(said.contains("--mode legacy") && said.ends_with("--guest Linux"), "{said}");
         assert_eq!(files.folder().join("disk.img").metadata().unwrap().len(), DISK_SIZE);
     }
 

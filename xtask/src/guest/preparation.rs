@@ -49,6 +49,14 @@ pub(crate) struct Prepared {
     pub(crate) qemu_version: String,
 }
 
+impl Prepared {
+    /// The kernel that was taken for a series, by its name; by that of the series if none was.
+    pub(crate) fn release(&self, series: Series) -> String {
+        let kernel = self.kernels.iter().find(|kernel| kernel.series == series);
+        kernel.map_or(series.to_string(), |kernel| kernel.release.to_string())
+    }
+}
+
 /// A kernel whose packages are there.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {

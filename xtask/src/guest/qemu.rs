@@ -1,9 +1,9 @@
 //! QEMU's command line.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::chroot::Chroot;
-use super::guest_side::GuestSide;
 
 /// What the emulated machine has, whatever boots on it. The unit reads guest memory through the shared mapping.
 const HARDWARE: &[&str] = &[
@@ -43,28 +43,28 @@ pub(crate) fn without_kernel(chroot: &Chroot, devices: &[String]) -> Command {
     command
 }
 
+/// What runs on the machine.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Software<'s> {
+    /// A path inside, as the next one.
+    pub(crate) kernel: &'s str,
+    pub(crate) initramfs: &'s str,
+    /// The kernel's command line.
+    pub(crate) arguments: &'s str,
+    /// The DMAR table behind its header, as it is seen from outside.
+    pub(crate) dmar: &'s Path,
+    pub(crate) on_reset: OnReset,
+}
+
 /// QEMU with a kernel.
-pub(crate) fn with_kernel(
-    chroot: &Chroot,
-    devices: &[String],
-    side: &GuestSide,
-    kernel_arguments: &str,
-    dmar: &std::path::Path,
-    on_reset: OnReset,
-) -> Command {
+pub(crate) fn with_kernel(chroot: &Chroot, devices: &[String], software: &Software<'_>) -> Command {
+    let Software { kernel, initramfs, arguments, dmar, on_reset } = *software;
     let mut command = without_kernel(chroot, devices);
     if on_reset == OnReset::End {
         command.arg("-no-reboot");
     }
-    command.args([
-        "-kernel",
-        &side.kernel,
-        "-initrd",
-        &side.initramfs,
-        "-append",
-        kernel_arguments,
-    ]);
-    // Commas would end the option's value; a comma twice is one.
+    command.args(["-kernel", kernel, "-initrd", initramfs, "-append", arguments]);
+    // A comma would end the option's value; two are one.
     let file = chroot.inside(dmar).to_string_lossy().replace(',', ",,");
     command.args(["-acpitable", &format!("sig=DMAR,data={file}")]);
     command

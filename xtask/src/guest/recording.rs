@@ -21,22 +21,39 @@ impl<'p> Replayer<'p> {
         Ok(Self { program, audits: help.text.contains("--audit") })
     }
 
+    /// Replays a recording.
+    pub(crate) fn look_at(&self, recording: &Path) -> Result<Seen, GuestError> {
+        let mut arguments = vec!["replay", "--format", "json"];
+        if self.audits {
+            arguments.push("--audit");
+        }
+        let told = run(self.program, &arguments, Some(recording))?;
+        Ok(Seen::new(&told))
+    }
+}
+
+/// What is seen of a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
     /// Whether the unit, given what the guest did, answers as it did then.
-    pub(crate) fn replay(&self, recording: &Path) -> Result<Verdict, GuestError> {
-        let told = run(self.program, &["replay", "--format", "json"], Some(recording))?;
-        Ok(verdict(&told))
+    pub(crate) replay: Verdict,
+    /// Whether no DMA used what the guest had been told was invalid.
+    pub(crate) audit: Verdict,
+}
+
+impl Seen {
+    fn new(told: &Told) -> Self {
+        let report = serde_json::from_str(&told.text).unwrap_or_default();
+        let (replay, audit) = (replay(&report), audit(&report));
+        if told.code == Some(0) || replay.is_fail() || audit.is_fail() {
+            return Self { replay, audit };
+        }
+        // It is content with neither, and the report does not say why.
+        Self { replay: Verdict::Fail(told.first_line()), audit }
     }
 
-    /// Whether no DMA used an address that the guest had been told was invalid.
-    pub(crate) fn audit(&self, recording: &Path) -> Result<Verdict, GuestError> {
-        if !self.audits {
-            return Ok(Verdict::Skip("this vtd replay has no --audit".into()));
-        }
-        let told = run(self.program, &["replay", "--quiet", "--audit"], Some(recording))?;
-        Ok(match told.code {
-            Some(0) => Verdict::Pass("no DMA by invalid addresses".into()),
-            _ => Verdict::Fail(told.first_line()),
-        })
+    pub(crate) fn nothing(why: &str) -> Self {
+        Self { replay: Verdict::Fail(why.into()), audit: Verdict::Fail(why.into()) }
     }
 }
 
@@ -67,42 +84,82 @@ fn run(program: &Path, arguments: &[&str], recording: Option<&Path>) -> Result<T
     })
 }
 
-/// Reads the report: all in all, how many answers differ of how many.
-fn verdict(told: &Told) -> Verdict {
-    let report: Value = serde_json::from_str(&told.text).unwrap_or_default();
+/// Of the report: how many answers differ of how many.
+fn replay(report: &Value) -> Verdict {
     let count = |name: &str| report.pointer(&format!("/total/{name}")).and_then(Value::as_u64);
     let (Some(agree), Some(differ), Some(explained)) =
         (count("agree"), count("differ"), count("explained"))
     else {
-        return Verdict::Fail(told.first_line());
+        return Verdict::Skip("no report".into());
     };
     let all = agree.saturating_add(differ).saturating_add(explained);
     let figures = format!("{differ} of {all} differ");
-    match (told.code, all) {
-        (Some(0), 0) => Verdict::Fail("the recording is empty".into()),
-        (Some(0), _) => Verdict::Pass(figures),
-        (Some(1), _) => Verdict::Fail(figures),
-        _ => Verdict::Fail(told.first_line()),
+    if differ > 0 {
+        Verdict::Fail(figures)
+    } else if all == 0 {
+        Verdict::Fail("the recording is empty".into())
+    } else {
+        Verdict::Pass(figures)
     }
+}
+
+/// Of the report: how many requests used what had been invalidated.
+fn audit(report: &Value) -> Verdict {
+    let Some(audit) = report.pointer("/files/0/audit").filter(|audit| !audit.is_null()) else {
+        return Verdict::Skip("the report has none".into());
+    };
+    let count = |name: &str| audit.get(name).and_then(Value::as_u64);
+    let (Some(requests), Some(violations)) = (count("requests"), count("violations")) else {
+        return Verdict::Fail("its report cannot be read".into());
+    };
+    let figures = format!("{violations} of {requests} used after invalidation");
+    if violations == 0 {
+        return Verdict::Pass(figures);
+    }
+    let first = audit.pointer("/uses/0/line").and_then(Value::as_u64);
+    Verdict::Fail(first.map_or(figures.clone(), |line| format!("{figures}, first at line {line}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn told(code: i32, text: &str, errors: &str) -> Verdict {
-        verdict(&Told { code: Some(code), text: text.into(), errors: errors.into() })
+    fn seen(code: i32, text: &str, errors: &str) -> Seen {
+        Seen::new(&Told { code: Some(code), text: text.into(), errors: errors.into() })
+    }
+
+    fn total(differ: u64, audit: &str) -> String {
+        let total = format!(r#"{{"agree":40,"differ":{differ},"explained":2}}"#);
+        format!(r#"{{"files":[{{"audit":{audit}}}],"errors":[],"total":{total}}}"#)
     }
 
     #[test]
     fn the_report_decides() {
-        let report = r#"{"files":[],"errors":[],"total":{"agree":40,"differ":0,"explained":2}}"#;
-        assert_eq!(told(0, report, ""), Verdict::Pass("0 of 42 differ".into()));
-        let differs = r#"{"files":[],"errors":[],"total":{"agree":40,"differ":2,"explained":0}}"#;
-        assert_eq!(told(1, differs, ""), Verdict::Fail("2 of 42 differ".into()));
-        let empty = r#"{"files":[],"errors":[],"total":{"agree":0,"differ":0,"explained":0}}"#;
-        assert_eq!(told(0, empty, ""), Verdict::Fail("the recording is empty".into()));
-        assert_eq!(told(2, "", "x.rec:3: no unit\n"), Verdict::Fail("x.rec:3: no unit".into()));
-        assert_eq!(told(2, empty, "x.rec: cut\n"), Verdict::Fail("x.rec: cut".into()));
+        let agrees = seen(0, &total(0, "null"), "");
+        assert_eq!(agrees.replay, Verdict::Pass("0 of 42 differ".into()));
+        assert_eq!(agrees.audit, Verdict::Skip("the report has none".into()));
+        assert_eq!(seen(1, &total(3, "null"), "").replay, Verdict::Fail("3 of 45 differ".into()));
+        let empty = r#"{"files":[],"total":{"agree":0,"differ":0,"explained":0}}"#;
+        assert_eq!(seen(0, empty, "").replay, Verdict::Fail("the recording is empty".into()));
+    }
+
+    #[test]
+    fn a_use_after_invalidation_is_no_difference() {
+        let well = seen(0, &total(0, r#"{"requests":7,"violations":0,"uses":[]}"#), "");
+        assert_eq!(well.audit, Verdict::Pass("0 of 7 used after invalidation".into()));
+        let uses = r#"{"requests":7,"violations":2,"uses":[{"line":12}]}"#;
+        let badly = seen(1, &total(0, uses), "");
+        assert_eq!(badly.replay, Verdict::Pass("0 of 42 differ".into()));
+        let expected = "2 of 7 used after invalidation, first at line 12";
+        assert_eq!(badly.audit, Verdict::Fail(expected.into()));
+        assert!(seen(0, &total(0, r#"{"requests":7}"#), "").audit.is_fail());
+    }
+
+    #[test]
+    fn what_cannot_be_replayed_has_failed() {
+        let unread = seen(2, "", "x.rec:3: no unit\n");
+        assert_eq!(unread.replay, Verdict::Fail("x.rec:3: no unit".into()));
+        let cut = seen(2, &total(0, "null"), "x.rec: cut\n");
+        assert_eq!(cut.replay, Verdict::Fail("x.rec: cut".into()));
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::boot::Boot;
+use super::boot::{Boot, Plan};
 use super::cache::Cache;
 use super::checks::Verdict;
 use super::display::{Display, under_way};
@@ -17,8 +17,8 @@ use super::machine::{Files, Machine, Record};
 use super::outcome::{FromOutside, Outcome};
 use super::preparation::Prepared;
 use super::programs::Programs;
-use super::qemu;
-use super::recording::Replayer;
+use super::qemu::{self, Software};
+use super::recording::{Replayer, Seen};
 use super::run::{self, Ending, Places, Told};
 use super::run_folder;
 use super::steps::tail_of_file;
@@ -56,18 +56,22 @@ impl Trial<'_> {
         let files = Files::new(folder.path().into());
         fs::write(files.dmar(), &table).map_err(error::file("cannot write", &files.dmar()))?;
 
+        let guest = format!("Linux {}, {boot}", prepared.release(boot.kernel));
+        let record = Record::Yes { guest };
         let mut machine =
-            Machine::start(&programs.machine, boot.mode, &files, Record::Yes, interruption)?;
+            Machine::start(&programs.machine, boot.mode, &files, &record, interruption)?;
         let devices = machine.qemu_arguments(&prepared.chroot)?;
-        let line = boot.kernel_arguments(self.seed);
-        let mut qemu = qemu::with_kernel(
-            &prepared.chroot,
-            &devices,
-            side,
-            &line,
-            &files.dmar(),
-            boot.plan.on_reset(),
-        );
+        let software = Software {
+            kernel: &side.kernel,
+            initramfs: match boot.plan {
+                Plan::Kexec => &side.initramfs_for_kexec,
+                Plan::Checks(_) | Plan::Reset => &side.initramfs,
+            },
+            arguments: &boot.kernel_arguments(self.seed),
+            dmar: &files.dmar(),
+            on_reset: boot.plan.on_reset(),
+        };
+        let mut qemu = qemu::with_kernel(&prepared.chroot, &devices, &software);
         let places = Places { console: &files.console(), qemu: &files.qemu() };
         let told = run::run(
             &mut qemu,
@@ -111,15 +115,12 @@ impl Trial<'_> {
                 "the firmware gave the unit another address than in the run before".into(),
             );
         }
-        let recording = files.recording();
-        if !recording.is_file() {
-            let none = || Verdict::Fail("there is no recording".into());
-            return Ok(FromOutside { machine: verdict, replay: none(), audit: none() });
-        }
-        let replay = self.replayer.replay(&recording)?;
-        self.interruption.check()?;
-        let audit = self.replayer.audit(&recording)?;
-        Ok(FromOutside { machine: verdict, replay, audit })
+        let seen = if files.recording().is_file() {
+            self.replayer.look_at(&files.recording())?
+        } else {
+            Seen::nothing("there is no recording")
+        };
+        Ok(FromOutside { machine: verdict, replay: seen.replay, audit: seen.audit })
     }
 
     fn keep(
