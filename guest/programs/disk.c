@@ -1,0 +1,1 @@
+int disk_mark(const char *what) { (void)what; return 1; }
