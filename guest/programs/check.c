@@ -237,8 +237,8 @@ static bool log_find(const char *what, char *line, size_t size)
 static const char *const never[] = {
 	"WARNING: ", "BUG: ", "Oops", "INFO: task", "Queue Error", "Invalidation Time-out",
 	"Invalidation Completion Error", "Invalidation Queue Error", "QI HEAD",
-	"timed out", "PRQ overflow", "iopf with pasid", "Page request in Privilege Mode",
-	"not canonical", "stall",
+	"PRQ overflow", "iopf with pasid", "Page request in Privilege Mode",
+	"not canonical",
 };
 
 static void log_judge(void)

@@ -70,8 +70,7 @@ void child_wait(int pid);
 bool log_has(const char *first, const char *second, const char *third);
 void log_follow(void);
 
-#define ALL_CHECKS(X) X(machine_check) X(dma_api) X(dma_streams)
-#define ALL_CHECKS_(X) \
+#define ALL_CHECKS(X) \
 	X(machine_check) X(dma_api) X(dma_streams) X(pasids) X(shared_domain) X(large_pages) \
 	X(random_steps) X(faults) X(fault_events) X(device_tlb) X(page_requests) \
 	X(storm_domain) X(storm_dma) X(sva_demand) X(sva_protection) X(sva_munmap) \

@@ -1,1 +1,0 @@
-int disk_mark(const char *what) { (void)what; return 1; }
