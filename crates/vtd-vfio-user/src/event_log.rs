@@ -2,33 +2,76 @@
 
 use std::fmt;
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use vtd::spec::descriptor::{Descriptor, PageGroupResponse, Wait};
 use vtd::spec::{FaultRecord, PageRequest, SourceId};
 use vtd::{DeviceTlbInvalidation, Fault, InterruptMessage, Observer, PageRequestError};
 
-/// Writes a line for each thing that the unit does: seconds since the start, then what it was.
+/// Writes a line for each thing that the unit does: seconds since the start, then what it was. Lines that say the same are counted.
 pub(crate) struct EventLog {
     start: Instant,
+    page: Mutex<Page>,
+}
+
+/// What has been written.
+struct Page {
     /// `None` once writing has failed: the log ends there and the machine goes on.
-    output: Mutex<Option<Box<dyn Write + Send>>>,
+    output: Option<Box<dyn Write + Send>>,
+    last: String,
+    /// How often the last line came again.
+    again: u64,
+}
+
+impl Page {
+    fn write(&mut self, text: fmt::Arguments<'_>) {
+        if let Some(open) = self.output.as_mut()
+            && open.write_fmt(text).is_err()
+        {
+            self.output = None;
+        }
+    }
+
+    fn write_count(&mut self) {
+        let again = std::mem::take(&mut self.again);
+        if again > 0 {
+            self.write(format_args!("           … {again} times more\n"));
+        }
+    }
 }
 
 impl EventLog {
     pub(crate) fn new(output: Box<dyn Write + Send>) -> Self {
-        Self { start: Instant::now(), output: Mutex::new(Some(output)) }
+        let page = Page { output: Some(output), last: String::new(), again: 0 };
+        Self { start: Instant::now(), page: Mutex::new(page) }
     }
 
     pub(crate) fn line(&self, text: fmt::Arguments<'_>) {
-        let seconds = self.start.elapsed().as_secs_f64();
-        let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = output.as_mut()
-            && writeln!(open, "{seconds:10.6} {text}").is_err()
-        {
-            *output = None;
+        let text = text.to_string();
+        let mut page = self.page();
+        if page.last == text {
+            page.again += 1;
+            return;
         }
+        page.write_count();
+        let seconds = self.start.elapsed().as_secs_f64();
+        page.write(format_args!("{seconds:10.6} {text}\n"));
+        page.last = text;
+    }
+
+    /// Everything so far is where a person can read it.
+    pub(crate) fn flush(&self) {
+        let mut page = self.page();
+        page.write_count();
+        page.last.clear();
+        if page.output.as_mut().is_some_and(|open| open.flush().is_err()) {
+            page.output = None;
+        }
+    }
+
+    fn page(&self) -> MutexGuard<'_, Page> {
+        self.page.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vtd::spec::{Capabilities, CapabilitiesBuilder, CapabilityError, FirstStageLevels};
 use vtd::{AttachError, Effect, RemappingUnit, Step, UnitConfig, UnitCounts, Wake};
@@ -158,6 +158,7 @@ pub struct RunningMachine {
     messages: MessageSender,
     events: Receiver<MachineEvent>,
     stop: Sender<MachineEvent>,
+    log: Option<Arc<EventLog>>,
     functions: usize,
     paths: Vec<PathBuf>,
 }
@@ -287,8 +288,8 @@ impl Machine {
                 let _ended = tell.send(MachineEvent::Left { name, error });
             })?;
         }
-        let (unit, messages) = (self.unit, self.messages);
-        Ok(RunningMachine { unit, messages, events, stop: tell, functions, paths })
+        let (unit, messages, log) = (self.unit, self.messages, self.log);
+        Ok(RunningMachine { unit, messages, events, stop: tell, log, functions, paths })
     }
 }
 
@@ -343,6 +344,7 @@ fn take_effects(
     messages: &MessageSender,
     log: Option<&EventLog>,
 ) {
+    let mut flushed = Instant::now();
     loop {
         let step = unit.run();
         while let Some(effect) = unit.take_effect() {
@@ -355,9 +357,18 @@ fn take_effects(
                 }
             }
         }
+        // What a hang is explained with is there while it lasts, and a busy unit does not wait for a disk.
+        if let Some(log) = log
+            && flushed.elapsed() > PATIENCE
+        {
+            log.flush();
+            flushed = Instant::now();
+        }
         let signal = match step {
             Step::More => Ok(()),
             Step::Waiting => signals.recv_timeout(PATIENCE),
+            // One more look when it has become quiet, for the log.
+            Step::Idle if log.is_some() => signals.recv_timeout(PATIENCE),
             Step::Idle => signals.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         if signal == Err(RecvTimeoutError::Disconnected) {
@@ -389,6 +400,9 @@ impl RunningMachine {
         for path in &self.paths {
             // One that is gone is what is wanted.
             let _gone = std::fs::remove_file(path);
+        }
+        if let Some(log) = &self.log {
+            log.flush();
         }
         let recording = match &self.unit {
             MachineUnit::Plain(_) => None,

@@ -135,6 +135,7 @@ impl Channel {
         let mut state = self.shared.state();
         self.shared.stop.store(true, Ordering::Release);
         *state = State { resets: state.resets + 1, busy: state.busy, ..State::default() };
+        self.shared.requester.give_up_page_requests();
         while state.busy {
             state = self.shared.idle.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -147,6 +148,7 @@ impl Drop for Channel {
             let mut state = self.shared.state();
             state.ended = true;
             self.shared.stop.store(true, Ordering::Release);
+            self.shared.requester.give_up_page_requests();
             self.shared.wanted.notify_one();
         }
         if let Some(thread) = self.thread.take() {

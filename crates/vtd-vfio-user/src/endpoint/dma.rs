@@ -100,6 +100,11 @@ impl Requester {
         self.tlb().clear();
     }
 
+    /// Nobody waits for page group responses any more.
+    pub(super) fn give_up_page_requests(&self) {
+        self.groups.give_up();
+    }
+
     /// Does one round of a job. `number` counts rounds from 0.
     pub(super) fn round(
         &self,
@@ -314,10 +319,10 @@ impl Requester {
                 _ => Failure::PageRequestFailed,
             });
         }
-        match self.groups.wait(group_index, stopped) {
+        match self.groups.wait(group_index) {
+            _ if stopped() => Err(Failure::Stopped),
             Some(ResponseCode::Success) => Ok(()),
             Some(code) => Err(Failure::of_response(code)),
-            None if stopped() => Err(Failure::Stopped),
             None => Err(Failure::PageRequestFailed),
         }
     }

@@ -8,8 +8,6 @@ use vtd::spec::descriptor::{PageGroupResponse, ResponseCode};
 
 /// How long a response may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How often a request that waits looks whether it has been stopped.
-const GLANCE: Duration = Duration::from_millis(50);
 /// PRGI has 9 bits.
 const GROUPS: u16 = 1 << 9;
 
@@ -48,22 +46,30 @@ impl PageGroups {
         true
     }
 
-    /// Waits for the response of a group and closes it. `None` if there is none in time, or `stopped` says so first.
-    pub(super) fn wait(&self, index: u16, stopped: impl Fn() -> bool) -> Option<ResponseCode> {
+    /// Waits for the response of a group and closes it. `None` if there is none in time, or the groups are given up.
+    ///
+    /// A job that is stopped waits all the same: a driver that has stopped its device relies on it that no page request of it is under way.
+    pub(super) fn wait(&self, index: u16) -> Option<ResponseCode> {
         let deadline = Instant::now() + PATIENCE;
         let mut groups = self.lock();
         loop {
-            if let Some(Some(code)) = groups.open.get(&index).copied() {
-                groups.open.remove(&index);
-                return Some(code);
+            let left = deadline.saturating_duration_since(Instant::now());
+            match groups.open.get(&index).copied() {
+                Some(None) if !left.is_zero() => {}
+                answered => {
+                    groups.open.remove(&index);
+                    return answered.flatten();
+                }
             }
-            if stopped() || Instant::now() >= deadline {
-                groups.open.remove(&index);
-                return None;
-            }
-            let waited = self.answered.wait_timeout(groups, GLANCE);
+            let waited = self.answered.wait_timeout(groups, left);
             groups = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Gives up all groups: nobody waits for a response any more.
+    pub(super) fn give_up(&self) {
+        self.lock().open.clear();
+        self.answered.notify_all();
     }
 
     /// Closes a group that was not sent.

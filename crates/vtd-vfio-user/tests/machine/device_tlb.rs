@@ -1,6 +1,6 @@
 //! Translation requests, the device TLB and page requests.
 
-use crate::vmm::{Job, PAGE_REQUESTS, Vmm, WITH_PASID, WRITABLE};
+use crate::vmm::{BAR, CHANNEL, Job, PAGE_REQUESTS, Vmm, WITH_PASID, WRITABLE};
 
 const TRANSLATE: u32 = 3;
 const READ: u32 = 5;
@@ -75,13 +75,33 @@ fn a_page_request_that_comes_to_nothing_is_told() {
     }
 }
 
+/// A driver that has stopped its device may take the PASID away: no page request is under way then.
 #[test]
-fn a_job_that_waits_for_a_response_can_be_stopped() {
+fn a_job_that_is_stopped_ends_when_its_response_has_come() {
     let mut vmm = Vmm::new();
     vmm.enable();
     vmm.map(6, 0);
     vmm.start(job(READ | PAGE_REQUESTS, 0x6000, 8));
-    vmm.until("a page is requested", |vmm| vmm.register(0x20) == 1);
-    assert_eq!(vmm.stop(), 9);
+    vmm.until("a page is requested", |vmm| vmm.unit_register(0xc8) == 0x20);
+    vmm.endpoint.region_write(BAR, CHANNEL + 0x0c, &1_u32.to_le_bytes()).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(vmm.register(CHANNEL + 4), 1);
+    vmm.invalidate(&[[0x19 | 0x28 << 16 | 5 << 32, 4]]);
+    assert_eq!(vmm.finish(), 9);
+    // No second request, though the page is not there.
+    assert_eq!(vmm.register(0x20), 1);
+    vmm.end();
+}
+
+#[test]
+fn a_reset_does_not_wait_for_a_response() {
+    let mut vmm = Vmm::new();
+    vmm.enable();
+    vmm.map(6, 0);
+    vmm.start(job(READ | PAGE_REQUESTS, 0x6000, 8));
+    vmm.until("a page is requested", |vmm| vmm.unit_register(0xc8) == 0x20);
+    let start = std::time::Instant::now();
+    vmm.endpoint.reset().unwrap();
+    assert!(start.elapsed() < std::time::Duration::from_secs(5));
     vmm.end();
 }

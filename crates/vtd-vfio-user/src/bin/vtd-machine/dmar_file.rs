@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use vtd_acpi::{DeviceScope, Dmar, Drhd, EncodeError};
 use vtd_vfio_user::pci_address::PciAddress;
 
 /// A file with the DMAR table of a machine, without the table's header.
@@ -28,7 +29,8 @@ impl DmarFile {
     /// Writes the table of a unit whose registers lie at `base`. Says so if the file had it elsewhere: the guest that runs now was
     /// told something wrong.
     pub(crate) fn write(&mut self, base: u64) -> Result<(), DmarFileError> {
-        let table = self.table(base);
+        let failed = |source| DmarFileError { path: self.path.clone(), source };
+        let table = self.table(base).map_err(|error| failed(io::Error::other(error)))?;
         let before = std::fs::read(&self.path).unwrap_or_default();
         if before == table {
             return Ok(());
@@ -40,20 +42,17 @@ impl DmarFile {
         let whole = self.path.with_extension("new");
         std::fs::write(&whole, table)
             .and_then(|()| std::fs::rename(&whole, &self.path))
-            .map_err(|source| DmarFileError { path: self.path.clone(), source })
+            .map_err(failed)
     }
 
-    fn table(&self, base: u64) -> Vec<u8> {
-        let mut table = vec![self.address_bits - 1, 0];
-        table.extend([0; 10]);
-        let length = u16::try_from(16 + 8 * self.devices.len()).unwrap_or(u16::MAX);
-        table.extend(0_u16.to_le_bytes());
-        table.extend(length.to_le_bytes());
-        table.extend([0, 0, 0, 0]);
-        table.extend(base.to_le_bytes());
-        for device in &self.devices {
-            table.extend([1, 8, 0, 0, 0, 0, device.device(), device.function()]);
-        }
-        table
+    fn table(&self, base: u64) -> Result<Vec<u8>, EncodeError> {
+        let mut unit = Drhd::new(base);
+        let endpoint = |address: &PciAddress| {
+            DeviceScope::pci_endpoint(0, address.device(), address.function())
+        };
+        unit.scopes.extend(self.devices.iter().map(endpoint));
+        let mut dmar = Dmar::new(self.address_bits);
+        dmar.drhds.push(unit);
+        dmar.body()
     }
 }
