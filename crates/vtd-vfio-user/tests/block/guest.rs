@@ -23,7 +23,7 @@ pub(crate) const ISR: u64 = 0x1000;
 pub(crate) const DEVICE: u64 = 0x2000;
 pub(crate) const NOTIFY: u64 = 0x3000;
 
-pub(crate) const SECTORS: u64 = 2048;
+pub(crate) const SECTORS: u64 = 0x2_0000;
 const MEMORY: u64 = 4 << 20;
 
 /// Version 1, access platform, ring reset; flush, segments, block size, queues; indirect descriptors.

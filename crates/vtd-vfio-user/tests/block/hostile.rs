@@ -1,10 +1,12 @@
 //! A driver that does anything: no panic, no hang, and a device that works after a reset.
 
+use std::time::Duration;
+
 use vtd_vfio_user::function::Function;
 
 use crate::guest::{
-    DATA, EVENT_INDEX, FEATURES, Guest, HEADER, IN, OUT, Random, STATUS, Translation, bytes_of,
-    pattern,
+    DATA, EVENT_INDEX, FEATURES, Guest, HEADER, IN, NEXT, OUT, Random, STATUS, Translation, WRITE,
+    bytes_of, pattern,
 };
 
 const ADDRESSES: [u64; 8] = [0, HEADER, STATUS, DATA, 0xfee0_0000, 1 << 40, u64::MAX - 7, 0x1_1000];
@@ -21,8 +23,9 @@ fn descriptor(random: &mut Random) -> Vec<u8> {
 fn act(guest: &mut Guest, random: &mut Random) {
     let queue = u16::try_from(random.below(2)).unwrap();
     let [table, driver_ring, device_ring] = Guest::rings(queue);
-    match random.below(24) {
-        0..6 => guest.store(table + 16 * random.below(6), &descriptor(random)),
+    match random.below(40) {
+        0..3 => guest.store(table + 16 * random.below(6), &descriptor(random)),
+        3..6 => std::thread::sleep(Duration::from_micros(random.below(200))),
         6..9 => {
             let head = u16::try_from(random.one_of(&[0, 1, 2, 3, 255, 256])).unwrap();
             guest.offer(queue, head);
@@ -55,7 +58,7 @@ fn act(guest: &mut Guest, random: &mut Random) {
         20 => guest.write(0x3a, 2, 1),
         21 => guest.enable_queue(queue, random.one_of(&[1, 16, 256])),
         22 => guest.write(0x14, 1, random.one_of(&[0, 0xf, 0x4f, 0x80])),
-        _ => {
+        23 => {
             for page in 0..0x100 {
                 guest.map(page, 3);
             }
@@ -65,11 +68,25 @@ fn act(guest: &mut Guest, random: &mut Random) {
                 guest.write(0x14, 1, 0xf);
             }
         }
+        _ => request(guest, random, queue),
     }
+}
+
+/// What a driver would ask for, with data anywhere.
+fn request(guest: &mut Guest, random: &mut Random, queue: u16) {
+    guest.put_header(random.one_of(&[IN, OUT]), random.below(64));
+    let address = random.one_of(&ADDRESSES).wrapping_add(random.below(0x2000));
+    let length = u32::try_from(512 * random.below(64)).unwrap();
+    let flags = random.one_of(&[NEXT, NEXT | WRITE]);
+    let chain = [(HEADER, 16, NEXT, 1), (address, length, flags, 2), (STATUS, 1, WRITE, 0)];
+    guest.describe(queue, 0, &chain);
+    guest.offer(queue, 0);
+    guest.notify(queue);
 }
 
 pub(crate) fn storm(guest: &mut Guest, seed: u64, steps: u32) {
     let mut random = Random(seed);
+    guest.start(FEATURES);
     for _ in 0..steps {
         act(guest, &mut random);
     }
