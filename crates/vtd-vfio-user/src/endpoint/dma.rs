@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 use vtd::spec::descriptor::{PageGroupResponse, ResponseCode};
@@ -33,6 +33,8 @@ pub(super) struct Requester {
     device: OnceLock<DeviceId>,
     memory: GuestMap,
     pub(super) enabled: Enabled,
+    /// Held to read while bytes are moved.
+    moving: RwLock<()>,
     tlb: Mutex<DeviceTlb>,
     groups: PageGroups,
     counts: Counts,
@@ -73,6 +75,7 @@ impl Requester {
             device: OnceLock::new(),
             memory,
             enabled: Enabled::default(),
+            moving: RwLock::default(),
             tlb: Mutex::default(),
             groups: PageGroups::default(),
             counts: Counts::default(),
@@ -98,6 +101,11 @@ impl Requester {
 
     pub(super) fn drop_translations(&self) {
         self.tlb().clear();
+    }
+
+    /// Waits until no request from before is moving bytes.
+    pub(super) fn drain(&self) {
+        drop(self.moving.write().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Nobody waits for page group responses any more.
@@ -335,6 +343,10 @@ impl Requester {
         pattern: Option<u64>,
         sum: &mut u64,
     ) -> Result<(), Failure> {
+        let _moving = self.moving.read().unwrap_or_else(PoisonError::into_inner);
+        if !self.enabled.has(Enabled::BUS_MASTER) {
+            return Err(Failure::NotEnabled);
+        }
         let memory = self.memory.memory().memory();
         let memory: &GuestMemoryMmap = &memory;
         let mut page = [0; 4096];

@@ -190,6 +190,10 @@ impl Function for TestEndpoint {
         let before = self.requester.enabled.get();
         let enabled = self.enabled();
         self.requester.enabled.set(enabled);
+        // The guest may take back the memory of a function that is no bus master any more.
+        if before & !enabled & Enabled::BUS_MASTER != 0 {
+            self.requester.drain();
+        }
         // A function whose ATS is off holds no translations.
         if before & !enabled & Enabled::ATS != 0 {
             self.requester.drop_translations();

@@ -59,6 +59,22 @@ fn nothing_leaves_an_endpoint_that_is_no_bus_master() {
     vmm.end();
 }
 
+#[test]
+fn bus_master_off_ends_what_is_under_way() {
+    let mut vmm = Vmm::new();
+    vmm.enable();
+    for _ in 0..50 {
+        vmm.start(job(WRITE | REPEAT, 0, 0, 0x1000));
+        vmm.until("a round is done", |vmm| vmm.figure(0x38) > 0);
+        vmm.enable_endpoint(2);
+        vmm.store(0x10_0000, &[0x77; 512]);
+        assert_eq!(vmm.stop(), 9);
+        assert!((0..512).all(|word| vmm.load(0x10_0000 + 8 * word) == 0x77));
+        vmm.enable_endpoint(6);
+    }
+    vmm.end();
+}
+
 /// The page is taken away under a write that repeats. Once the wait says so, nothing changes there any more.
 #[test]
 fn an_invalidation_wait_ends_requests_that_repeat() {
