@@ -1,8 +1,10 @@
 //! What the guest's tables say of a request: walked from the root table on, without any cache and without setting a bit.
 
 use vtd::memory::GuestMemory;
-use vtd::spec::table::{ContextEntry, LegacyContextEntry, PasidEntry};
-use vtd::spec::{Capabilities, FaultReason, Iova, Pasid, SourceId};
+use vtd::spec::table::{
+    ContextEntry, LegacyContextEntry, LegacyTranslation, PasidEntry, Translation,
+};
+use vtd::spec::{Capabilities, DomainId, FaultReason, Iova, Pasid, SourceId};
 use vtd::{Access, RootTable};
 use vtd_walk::{
     TableUpdates, Translated, read_context, read_legacy_context, read_pasid, translate,
@@ -41,6 +43,25 @@ pub(crate) enum Entry {
 }
 
 impl Context {
+    /// Whether an entry of this kind is what such a root table leads to.
+    pub(crate) fn is_of(&self, root: RootTable) -> bool {
+        match root {
+            RootTable::Legacy(_) => matches!(self, Self::Legacy(_)),
+            RootTable::Scalable(_) => matches!(self, Self::Scalable(_)),
+            RootTable::Abort | RootTable::Unusable => false,
+        }
+    }
+
+    /// Whether the device may have a device TLB.
+    pub(crate) fn allows_device_tlb(&self) -> bool {
+        match self {
+            Self::Legacy(context) => {
+                matches!(context.translation, LegacyTranslation::SecondStageWithDeviceTlb(_))
+            }
+            Self::Scalable(context) => context.device_tlb,
+        }
+    }
+
     /// The PASID that a request uses, which none does in legacy mode, and the privilege that it has then.
     pub(crate) fn admit(&self, request: Request) -> Result<Request, FaultReason> {
         let Request { pasid, access, .. } = request;
@@ -58,6 +79,26 @@ impl Context {
                 };
                 Ok(Request { pasid: Some(context.rid_pasid), access, ..request })
             }
+        }
+    }
+}
+
+impl Entry {
+    /// The domain that translations through the entry belong to.
+    pub(crate) fn domain(&self) -> DomainId {
+        match self {
+            Self::Legacy(context) => context.domain,
+            Self::Scalable(entry) => entry.domain,
+        }
+    }
+
+    /// Whether addresses stay as they are.
+    pub(crate) fn passes_through(&self) -> bool {
+        match self {
+            Self::Legacy(context) => {
+                matches!(context.translation, LegacyTranslation::PassThrough { .. })
+            }
+            Self::Scalable(entry) => matches!(entry.translation, Translation::PassThrough),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use vtd::spec::SourceId;
 
-/// How a recording is replayed. The default: nothing assigned but what the file says, caches on, no save, room for ten differences.
+/// How a recording is replayed. The default: nothing assigned but what the file says, caches on, no save, an audit, room for ten
+/// differences.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
@@ -16,7 +17,9 @@ pub struct Options {
     pub without_caches: bool,
     /// What a page that no line names is.
     pub unknown_pages: UnknownPages,
-    /// How many differences the report keeps.
+    /// Whether the recorded answers are [audited](crate::audit) too.
+    pub audit: bool,
+    /// How many differences the report keeps, and how many violations that the audit finds.
     pub differences: usize,
 }
 
@@ -27,6 +30,7 @@ impl Default for Options {
             save_restore_every: None,
             without_caches: false,
             unknown_pages: UnknownPages::Zero,
+            audit: true,
             differences: 10,
         }
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Serialize, Serializer};
 
 use super::Departure;
+use crate::audit::AuditReport;
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -159,6 +160,8 @@ pub struct Report {
     pub caches: CacheFigures,
     /// Calls of the model host.
     pub host_calls: HostCallFigures,
+    /// What the audit of the recorded answers found, unless none was asked for. Its violations are no differences.
+    pub audit: Option<AuditReport>,
 }
 
 impl Report {
@@ -172,6 +175,12 @@ impl Report {
     #[must_use]
     pub fn tally(&self, kind: Kind) -> Tally {
         self.kinds.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// How many of the recorded requests used what the guest had been told is invalid; 0 without an audit.
+    #[must_use]
+    pub fn violations(&self) -> u64 {
+        self.audit.as_ref().map_or(0, |audit| audit.violations)
     }
 
     pub(super) fn agree(&mut self, kind: Kind) {

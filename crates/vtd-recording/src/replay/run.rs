@@ -9,6 +9,7 @@ use super::comparison::{
 use super::machine::{FaultState, Machine};
 use super::report::{Difference, Kind, Report};
 use super::{Assign, Departure, Options, ReplayError, UnknownPages};
+use crate::audit::Audit;
 use crate::format::{DmaAnswer, Event, Header, HostCall, Reader, RequestAccess};
 use crate::requests;
 use vtd::spec::{Iova, Pasid, SourceId};
@@ -45,6 +46,12 @@ pub fn replay(
         machine: Machine::new(&header, options, follow.is_some())
             .map_err(|why| ReplayError::Capabilities { line: reader.capabilities_line(), why })?,
         report: Report { guest: header.guest.clone(), strict: header.strict, ..Report::default() },
+        audit: match options.audit {
+            true => Some(Audit::new(&header, options.differences).map_err(|why| {
+                ReplayError::Capabilities { line: reader.capabilities_line(), why }
+            })?),
+            false => None,
+        },
         header,
         options,
         follow,
@@ -59,6 +66,9 @@ pub fn replay(
         let (line, event) = line?;
         last = line;
         replay.report.events += 1;
+        if let Some(audit) = &mut replay.audit {
+            audit.take(line, &event);
+        }
         replay.take(line, event)?;
     }
     replay.end(last)
@@ -67,6 +77,7 @@ pub fn replay(
 struct Replay<'o, 'f> {
     machine: Machine,
     report: Report,
+    audit: Option<Audit>,
     header: Header,
     options: &'o Options,
     follow: Option<Follower<'f>>,
@@ -475,6 +486,7 @@ impl Replay<'_, '_> {
                 self.differ(last, Kind::HostState, "nothing held after release".into(), left);
             }
         }
+        self.report.audit = self.audit.map(Audit::into_report);
         self.report.unknown_reads = self.machine.memory.unknown_reads();
         self.report.caches = self.machine.cache_figures();
         self.report.host_calls = self.machine.host_calls();
@@ -482,7 +494,7 @@ impl Replay<'_, '_> {
     }
 }
 
-/// The most pages of guest memory that a replay holds: 1 GiB.
+/// The most pages of guest memory that a replay holds: 1 GiB, and the audit as many again.
 const MOST_PAGES: usize = 1 << 18;
 
 /// A and D of both stages, and EA.
