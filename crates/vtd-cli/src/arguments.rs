@@ -44,7 +44,7 @@ pub(crate) struct ReplayArguments {
     #[arg(long)]
     pub(crate) step: bool,
 
-    /// How many differences of each file to show
+    /// How many differences of each file to show, and how many uses after an invalidation
     #[arg(long, default_value_t = 10, value_name = "N")]
     differences: usize,
 
@@ -59,6 +59,17 @@ pub(crate) struct ReplayArguments {
     #[arg(long, value_parser = value_parser!(u64).range(1..), value_name = "N")]
     save_restore_every: Option<u64>,
 
+    /// Hold the recorded answers against what the guest had been told is invalid (the default)
+    ///
+    /// A request that was answered with what no longer was in the guest's tables, after the guest had been told that its invalidation
+    /// is done, counts as a difference for the exit status.
+    #[arg(long, overrides_with = "no_audit")]
+    audit: bool,
+
+    /// Leave that out
+    #[arg(long, overrides_with = "audit")]
+    no_audit: bool,
+
     /// Replay without caches: every request walks the tables
     #[arg(long)]
     no_cache: bool,
@@ -71,7 +82,7 @@ pub(crate) struct ReplayArguments {
 const EXIT_STATUS: &str = "\
 Exit status:
   0  every answer agrees, or a known departure of the recorded unit explains it
-  1  answers differ
+  1  answers differ, or a request used what the guest had been told is invalid
   2  bad input: a file that cannot be read or replayed, or a wrong command line
 
 Of several files each is replayed, and the worst decides.";
@@ -128,6 +139,7 @@ impl ReplayArguments {
             Unknown::Zero => UnknownPages::Zero,
             Unknown::Error => UnknownPages::Error,
         };
+        options.audit = self.audit || !self.no_audit;
         options.differences = self.differences;
         options
     }

@@ -14,6 +14,8 @@ pub(crate) struct JsonReport<'r> {
     pub(crate) files: Vec<FileReport<'r>>,
     pub(crate) errors: &'r [BadInput],
     pub(crate) total: Tally,
+    /// Requests that used what the guest had been told is invalid.
+    pub(crate) violations: u64,
 }
 
 /// What was found of one file.

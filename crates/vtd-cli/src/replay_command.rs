@@ -91,10 +91,15 @@ impl Found<'_> {
         self.reports.iter().map(|(_, report)| report.total()).sum()
     }
 
+    /// Requests that used what the guest had been told is invalid.
+    fn violations(&self) -> u64 {
+        self.reports.iter().map(|(_, report)| report.violations()).sum()
+    }
+
     fn exit_status(&self) -> ExitStatus {
         if !self.errors.is_empty() {
             ExitStatus::BadInput
-        } else if self.total().differ > 0 {
+        } else if self.total().differ > 0 || self.violations() > 0 {
             ExitStatus::Differ
         } else {
             ExitStatus::Agree
@@ -103,11 +108,13 @@ impl Found<'_> {
 
     fn json(&self) -> JsonReport<'_> {
         let files = self.reports.iter().map(|(file, report)| FileReport::new(file, report));
-        JsonReport { files: files.collect(), errors: &self.errors, total: self.total() }
+        let (files, errors) = (files.collect(), &self.errors);
+        JsonReport { files, errors, total: self.total(), violations: self.violations() }
     }
 
     fn text_total(&self) -> TextTotal {
         let files = self.reports.len() + self.errors.len();
-        TextTotal { files, bad: self.errors.len(), total: self.total() }
+        let (total, violations) = (self.total(), self.violations());
+        TextTotal { files, bad: self.errors.len(), total, violations }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use vtd_recording::audit::{AuditReport, UseAfterInvalidation};
 use vtd_recording::replay::{CacheFigures, Difference, HostCallFigures, Report, Tally};
 
 use crate::printable::Printable;
@@ -47,10 +48,17 @@ impl fmt::Display for TextReport<'_> {
             writeln!(f, "  saves and restores: {}", report.restores)?;
         }
         differences(f, report)?;
+        if let Some(report) = &report.audit {
+            audit(f, report)?;
+        }
         let Report { events, inputs, unknown_reads, strict, .. } = report;
         let strict = if *strict { ", strict" } else { "" };
         writeln!(f, "  {events} lines, {inputs} inputs, {unknown_reads} unknown reads{strict}")?;
-        writeln!(f, "  {} differ", report.total().differ)
+        write!(f, "  {} differ", report.total().differ)?;
+        match report.violations() {
+            0 => writeln!(f),
+            violations => writeln!(f, ", {violations} used after invalidation"),
+        }
     }
 }
 
@@ -87,6 +95,38 @@ fn differences(f: &mut fmt::Formatter<'_>, report: &Report) -> fmt::Result {
     }
 }
 
+fn audit(f: &mut fmt::Formatter<'_>, report: &AuditReport) -> fmt::Result {
+    let AuditReport { requests, stale, unjudged, invalidations, violations, uses, .. } = report;
+    for one in uses {
+        let UseAfterInvalidation { line, request, tables, .. } = one;
+        match (&one.invalidation, one.valid_until, one.asked, one.done) {
+            (Some(what), Some(valid), Some(asked), Some(done)) => {
+                writeln!(f, "  line {line}: use after invalidation")?;
+                writeln!(f, "    answered:    {request}")?;
+                writeln!(f, "    tables:      {tables}, the answer was right until line {valid}")?;
+                writeln!(
+                    f,
+                    "    invalidated: {what}; asked for at line {asked}, done at line {done}"
+                )?;
+            }
+            _ => {
+                writeln!(f, "  line {line}: an answer that the tables never gave")?;
+                writeln!(f, "    answered:    {request}")?;
+                writeln!(f, "    tables:      {tables}")?;
+            }
+        }
+    }
+    if let more @ 1.. = violations - uses.len() as u64 {
+        writeln!(f, "  and {more} more uses that --differences would show")?;
+    }
+    write!(f, "  audit: {requests} requests, {invalidations} invalidations; ")?;
+    write!(f, "{stale} answers stale but allowed, {violations} used after invalidation")?;
+    match unjudged {
+        0 => writeln!(f),
+        unjudged => writeln!(f, ", {unjudged} not judged"),
+    }
+}
+
 fn or_nothing(text: &str) -> &str {
     if text.is_empty() { "nothing" } else { text }
 }
@@ -96,6 +136,7 @@ pub(crate) struct TextTotal {
     pub(crate) files: usize,
     pub(crate) bad: usize,
     pub(crate) total: Tally,
+    pub(crate) violations: u64,
 }
 
 impl fmt::Display for TextTotal {
@@ -103,6 +144,9 @@ impl fmt::Display for TextTotal {
         let Tally { agree, explained, differ } = self.total;
         let files = self.files;
         write!(f, "{files} files: {agree} agree, {explained} explained, {differ} differ")?;
+        if self.violations > 0 {
+            write!(f, ", {} used after invalidation", self.violations)?;
+        }
         match self.bad {
             0 => writeln!(f),
             1 => writeln!(f, "; 1 file is bad input"),

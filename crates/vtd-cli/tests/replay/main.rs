@@ -6,6 +6,7 @@
     reason = "a test that cannot set up its files has failed"
 )]
 
+mod audit;
 mod bad_input;
 mod exit_status;
 mod program;
