@@ -2,7 +2,8 @@
 //!
 //! The tests are built once with the feature `planted`, which compiles a wrong behaviour into the crates for each row of the
 //! table of known failures. They have to pass while none is switched on. Then each is switched on by itself
-//! (`VTD_PLANTED`), and a test of its row has to fail.
+//! (`VTD_PLANTED`), and a test of its row has to fail. What makes a unit answer with what is invalid also has to be found in the
+//! unit's own recordings, by those who have only them.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +16,12 @@ struct Fault {
     /// What `is_planted` is asked for: the row, with 100 more for each further fault of a row.
     number: u16,
     what: &'static str,
+    /// Whose tests have to find it.
+    package: &'static str,
 }
+
+/// The packages whose tests find faults.
+const PACKAGES: [&str; 2] = ["vtd", "vtd-recording"];
 
 impl Fault {
     const fn row(&self) -> u16 {
@@ -24,7 +30,12 @@ impl Fault {
 }
 
 const fn fault(number: u16, what: &'static str) -> Fault {
-    Fault { number, what }
+    Fault { number, what, package: "vtd" }
+}
+
+/// A fault that is planted again, to be found in recordings of the unit.
+const fn recorded(number: u16, what: &'static str) -> Fault {
+    Fault { number, what, package: "vtd-recording" }
 }
 
 /// Every planted fault, by row.
@@ -82,6 +93,8 @@ const FAULTS: &[Fault] = &[
     fault(219, "mappings have no quota"),
     fault(227, "pages are forgotten though the unmap failed"),
     fault(429, "a type 2 descriptor's mappings come after the wait"),
+    recorded(101, "recorded: a PASID entry is used after its context went"),
+    recorded(4, "recorded: a page is used after an invalidation by AM 32"),
 ];
 
 /// How long the tests of a row may take. An endless loop is cut here, and was found.
@@ -130,17 +143,24 @@ pub(crate) fn run(row: Option<u16>) -> Result<(), String> {
     let tests = build(&target)?;
 
     let filter = row.map_or("known_failure_".into(), filter);
-    let clean = run_tests(&tests, &target, &filter, None)?;
-    if !clean.is_clean() {
-        let found = clean.finder().unwrap_or_default();
-        return Err(format!("with nothing planted the tests have to pass: {found}"));
+    for tests in &tests {
+        let clean = run_tests(&tests.executable, &target, &filter, None)?;
+        if !clean.is_clean() {
+            let found = clean.finder().unwrap_or_default();
+            return Err(format!("with nothing planted the tests have to pass: {found}"));
+        }
+        let (package, ran, took) = (tests.package, clean.ran, clean.took.as_secs_f32());
+        println!("{package}: {ran} tests pass with nothing planted, {took:.1} s");
     }
-    println!("{} tests pass with nothing planted, {:.1} s\n", clean.ran, clean.took.as_secs_f32());
+    println!();
 
     println!("{:>3}  {:<60} {:<6} {:>5}  test that fails", "row", "planted", "caught", "s");
     let mut missed = Vec::new();
     for fault in faults {
-        let outcome = run_tests(&tests, &target, &filter_of(fault), Some(fault.number))?;
+        let tests = tests.iter().find(|tests| tests.package == fault.package);
+        let tests = tests.ok_or_else(|| format!("{} has no tests", fault.package))?;
+        let filter = filter_of(fault);
+        let outcome = run_tests(&tests.executable, &target, &filter, Some(fault.number))?;
         if outcome.ran == 0 && matches!(outcome.end, End::Exit(_)) {
             return Err(format!("row {} has no test", fault.row()));
         }
@@ -171,10 +191,18 @@ fn filter(row: u16) -> String {
     format!("known_failure_{row:02}")
 }
 
+/// The tests of the known failures of a package.
+struct Tests {
+    package: &'static str,
+    executable: PathBuf,
+}
+
 /// Builds the tests in a target directory of their own, so that other builds stay as they are.
-fn build(target: &Path) -> Result<PathBuf, String> {
+fn build(target: &Path) -> Result<Vec<Tests>, String> {
     let output = Command::new("cargo")
-        .args(["test", "--package", "vtd", "--test", "known_failures", "--features", "planted"])
+        .arg("test")
+        .args(PACKAGES.iter().flat_map(|package| ["--package", package]))
+        .args(["--test", "known_failures", "--features", "planted"])
         .args(["--no-run", "--message-format", "json-render-diagnostics", "--target-dir"])
         .arg(target)
         .stderr(Stdio::inherit())
@@ -183,14 +211,26 @@ fn build(target: &Path) -> Result<PathBuf, String> {
     if !output.status.success() {
         return Err("the known failures could not be built".into());
     }
-    String::from_utf8_lossy(&output.stdout)
+    let text = String::from_utf8_lossy(&output.stdout);
+    let built: Vec<_> = text
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| {
             message.pointer("/target/name").is_some_and(|name| name == "known_failures")
         })
-        .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-        .ok_or_else(|| "cargo names no executable of the known failures".into())
+        .collect();
+    let tests = PACKAGES.map(|package| {
+        let executable = built.iter().find_map(|message| {
+            let manifest = Path::new(message.get("manifest_path")?.as_str()?);
+            let is_its = manifest.parent()?.file_name()? == package;
+            let executable = message.get("executable")?.as_str()?;
+            is_its.then(|| PathBuf::from(executable))
+        });
+        let executable =
+            executable.ok_or_else(|| format!("cargo names no executable of {package}"))?;
+        Ok(Tests { package, executable })
+    });
+    tests.into_iter().collect()
 }
 
 /// Runs the tests that the filter names, with a fault planted or with none.
