@@ -199,6 +199,8 @@ static void attachment_release(struct object *object)
 {
 	struct attachment *attachment = container_of(object, struct attachment, object);
 
+	if (attachment->domain->demand)
+		stop_page_requests(object->endpoint, attachment->pasid);
 	if (attachment->pasid == VTD_NO_PASID)
 		iommu_detach_device(attachment->domain->domain, device_of(object));
 	else
@@ -268,6 +270,7 @@ static void bond_release(struct object *object)
 {
 	struct bond *bond = container_of(object, struct bond, object);
 
+	stop_page_requests(object->endpoint, iommu_sva_get_pasid(bond->handle));
 	iommu_sva_unbind_device(bond->handle);
 	kfree(bond);
 }

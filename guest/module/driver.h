@@ -13,7 +13,8 @@
 struct channel {
 	struct endpoint *endpoint;
 	int vector;		/* Linux interrupt number, 0 without */
-	u32 command;
+	u32 command;		/* of the last job */
+	u32 pasid;
 	atomic_t interrupts;	/* since the job began */
 	wait_queue_head_t wait;
 };
@@ -73,6 +74,7 @@ int job_start(struct vtd_job *job);
 int job_look(struct vtd_job *job);
 int job_wait(struct vtd_job *job);
 int job_stop(struct vtd_job *job);
+void stop_page_requests(struct endpoint *endpoint, u32 pasid);
 int endpoint_init(void);
 void endpoint_exit(void);
 

@@ -103,6 +103,7 @@ int job_start(struct vtd_job *job)
 		ret = -ENXIO;
 	} else {
 		channel->command = job->command;
+		channel->pasid = job->pasid;
 		atomic_set(&channel->interrupts, 0);
 		writel(job->pasid, registers + PASID);
 		writeq(job->address, registers + ADDRESS);
@@ -202,6 +203,43 @@ int job_stop(struct vtd_job *job)
 	writel(1, endpoint->registers + CHANNEL(job->channel) + STOP);
 	mutex_unlock(&endpoint->lock);
 	return 0;
+}
+
+static u32 channel_state(struct endpoint *endpoint, int n)
+{
+	return readl(endpoint->registers + CHANNEL(n) + STATUS) & 0xff;
+}
+
+/* Until the channel is idle; a job that waits for a page is over as well. With the lock held. */
+static void channel_stop(struct endpoint *endpoint, int n)
+{
+	int tries;
+
+	writel(1, endpoint->registers + CHANNEL(n) + STOP);
+	for (tries = 0; tries < 2000 && channel_state(endpoint, n) == STATE_RUNNING; tries++)
+		usleep_range(500, 1000);
+}
+
+/*
+ * A driver has to stop page requests of a PASID before it gives the PASID
+ * back: the kernel says so where it warns of those that come later. Other DMA
+ * may go on, and is blocked by the unit.
+ */
+void stop_page_requests(struct endpoint *endpoint, u32 pasid)
+{
+	struct channel *channel;
+	int n;
+
+	mutex_lock(&endpoint->lock);
+	for (n = 0; n < VTD_CHANNELS && !endpoint->gone; n++) {
+		channel = &endpoint->channels[n];
+		if (channel->pasid == pasid && (channel->command & VTD_WITH_PASID) &&
+		    ((channel->command & VTD_PAGE_REQUESTS) ||
+		     (channel->command & 0xf) == VTD_PAGE_REQUEST) &&
+		    channel_state(endpoint, n) == STATE_RUNNING)
+			channel_stop(endpoint, n);
+	}
+	mutex_unlock(&endpoint->lock);
 }
 
 static irqreturn_t channel_interrupt(int irq, void *cookie)
@@ -317,19 +355,12 @@ out:
 static void endpoint_remove(struct pci_dev *pdev)
 {
 	struct endpoint *endpoint = pci_get_drvdata(pdev);
-	int n, tries;
+	int n;
 
 	mutex_lock(&endpoint->lock);
 	endpoint->gone = true;
-	for (n = 0; n < VTD_CHANNELS; n++)
-		writel(1, endpoint->registers + CHANNEL(n) + STOP);
 	for (n = 0; n < VTD_CHANNELS; n++) {
-		for (tries = 0; tries < 1000; tries++) {
-			if ((readl(endpoint->registers + CHANNEL(n) + STATUS) & 0xff) !=
-			    STATE_RUNNING)
-				break;
-			usleep_range(500, 1000);
-		}
+		channel_stop(endpoint, n);
 		wake_up(&endpoint->channels[n].wait);
 	}
 	mutex_unlock(&endpoint->lock);

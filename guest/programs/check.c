@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "endpoint.h"
 
 enum verdict { NONE, PASSED, FAILED, SKIPPED };
 
@@ -176,6 +176,8 @@ static size_t log_size;
 
 static void log_open(void)
 {
+	if (log_file >= 0)
+		close(log_file);
 	log_file = open("/dev/kmsg", O_RDONLY | O_NONBLOCK);
 	if (log_file >= 0)
 		lseek(log_file, 0, SEEK_END);
@@ -261,7 +263,7 @@ static void log_print(void)
 
 	log_follow();
 	at = log_text + log_size;
-	while (at > log_text && lines <= 24)
+	while (at > log_text && lines <= 60)
 		if (*--at == '\n')
 			lines++;
 	if (*at == '\n')
@@ -336,7 +338,7 @@ static bool ended(int pid, uint64_t ms, int *status)
 /* 0 passed, 1 failed, 2 skipped, 4 failed and nothing more can be run. */
 int check_run(const struct check *check)
 {
-	uint64_t seconds = number("VTD_DEADLINE", 60), began = now_ms();
+	uint64_t seconds = number("VTD_DEADLINE", 40), began = now_ms();
 	const char *why;
 	int pid, status, result = 1;
 
@@ -356,6 +358,8 @@ int check_run(const struct check *check)
 	pid = fork();
 	if (!pid) {
 		setpgid(0, 0);
+		/* Of its own: what one reads is gone for all that share the file. */
+		log_open();
 		check->run();
 		log_judge();
 		__atomic_compare_exchange_n(&shared->verdict, &(int){ NONE }, PASSED, false,
@@ -371,10 +375,12 @@ int check_run(const struct check *check)
 		kill(-pid, SIGKILL);
 		if (!ended(pid, 10000, &status))
 			return 4;
+		stop_all();
 		return 1;
 	}
-	/* What is left of its processes, and their hold on the endpoints, goes. */
+	/* What is left of its processes, and its jobs, goes: the next check finds the endpoints idle. */
 	kill(-pid, SIGKILL);
+	stop_all();
 	switch (shared->verdict) {
 	case PASSED:
 		printf("VTD: pass %s %llu ms%s%s\n", check->name,

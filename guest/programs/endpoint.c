@@ -28,7 +28,9 @@ void module_close(void)
 int module_try(unsigned long command, void *argument)
 {
 	if (module_file < 0)
-		module_open();
+		module_file = open("/dev/vtd_endpoint", O_RDWR | O_CLOEXEC);
+	if (module_file < 0)
+		return errno;
 	return ioctl(module_file, command, argument) ? errno : 0;
 }
 
@@ -291,6 +293,16 @@ void job_rounds(unsigned endpoint, unsigned channel, unsigned more)
 		usleep(500);
 		job = job_look(endpoint, channel);
 	}
+}
+
+void stop_all(void)
+{
+	struct vtd_job job = { 0 };
+
+	for (job.endpoint = 0; job.endpoint < VTD_MAX_ENDPOINTS; job.endpoint++)
+		for (job.channel = 0; job.channel < VTD_CHANNELS; job.channel++)
+			if (!module_try(VTD_JOB_LOOK, &job) && job.state == 1)
+				module_try(VTD_JOB_STOP, &job);
 }
 
 const char *result_of(const struct vtd_job *job)

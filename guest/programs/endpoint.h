@@ -55,6 +55,8 @@ struct vtd_job job_end(unsigned endpoint, unsigned channel);
 struct vtd_job job_stop(unsigned endpoint, unsigned channel);
 /* Until the rounds, failed ones included, are so many more. */
 void job_rounds(unsigned endpoint, unsigned channel, unsigned more);
+/* Of all endpoints. */
+void stop_all(void);
 
 const char *result_of(const struct vtd_job *job);
 /* Ends the check if it is not so. */

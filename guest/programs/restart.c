@@ -62,7 +62,7 @@ static void run_kexec(void)
 	kernel = open(KERNEL, O_RDONLY);
 	initramfs = open(INITRAMFS, O_RDONLY);
 	if (kernel < 0 || initramfs < 0)
-		skip("no %s: boot with initramfs-kexec.cpio.gz", kernel < 0 ? KERNEL : INITRAMFS);
+		skip("no %s: a kernel that was started by kexec has none", kernel < 0 ? KERNEL : INITRAMFS);
 	file = open("/proc/cmdline", O_RDONLY);
 	if (file < 0 || read(file, old, sizeof(old) - 1) <= 0)
 		fail_call("/proc/cmdline");
