@@ -3,5 +3,6 @@
 
 pub mod cached_translation;
 pub mod decoding;
+pub mod dmar_table;
 pub mod reconciliation;
 pub mod recording_lines;

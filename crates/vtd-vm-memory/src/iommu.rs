@@ -55,7 +55,8 @@ impl<D: Dma> DmaIommu<D> {
     }
 
     /// The same with another bound for the bytes of one access. A device takes lengths from its guest, and each page is a translation
-    /// while a guard is held.
+    /// while a guard is held. A device whose specification lets a guest ask for more in one piece needs more (a virtio block device without
+    /// VIRTIO_BLK_F_SIZE_MAX, say).
     #[must_use]
     pub const fn with_longest(mut self, bytes: usize) -> Self {
         self.longest = bytes;

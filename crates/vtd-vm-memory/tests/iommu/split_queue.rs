@@ -117,6 +117,7 @@ fn a_queue_alone_needs_no_guard_of_the_vmm() {
     assert_eq!(get(&guest.map, 0x3f_f000), 0x1_0000);
 }
 
+// feature: 3.queue: waits follow DMA under way
 #[test]
 fn what_is_unmapped_is_waited_for_and_then_out_of_reach() {
     let mut guest = Guest::enabled();
