@@ -97,7 +97,10 @@ fn attempt(arguments: &Arguments) -> Result<ExitStatus, GuestError> {
         eprintln!("all is prepared in {}", cache.folder().display());
         return Ok(ExitStatus::Passed);
     }
-    let programs = Programs::build()?;
+    let programs = Programs::build();
+    // Ctrl-C ends cargo as well, and is then no failure of its own.
+    interruption.check()?;
+    let programs = programs?;
     let sides = build_guest_sides(arguments, &cache, &prepared, &interruption)?;
     let trial = Trial {
         cache: &cache,
@@ -144,7 +147,12 @@ fn try_all(
                 display.say("interrupted: the table has the boots before");
                 return Ok(outcomes);
             }
-            Err(error) => return Err(error),
+            // The first one tells that nothing works; a later one is a failure among others.
+            Err(error) if outcomes.is_empty() => return Err(error),
+            Err(error) => {
+                display.say(&format!("{boot}: {error}"));
+                outcomes.push(Outcome::not_started(boot.clone(), &error.to_string()));
+            }
         }
         display.one_more();
     }

@@ -63,6 +63,13 @@ impl Outcome {
         Self { boot, lines, took: told.took, kept: None }
     }
 
+    /// Of a boot that did not come about.
+    pub(crate) fn not_started(boot: Boot, why: &str) -> Self {
+        let why = why.lines().next().unwrap_or_default();
+        let lines = vec![line(BOOT, Verdict::Fail(why.into()))];
+        Self { boot, lines, took: Duration::ZERO, kept: None }
+    }
+
     pub(crate) fn has_failed(&self) -> bool {
         self.lines.iter().any(|line| line.verdict.is_fail())
     }
@@ -188,6 +195,12 @@ pub(crate) mod tests {
             )
             .has_failed()
         );
+    }
+
+    #[test]
+    fn a_boot_that_did_not_come_about_has_failed() {
+        let outcome = Outcome::not_started(boot(), "starting vtd-machine: no\n  | why");
+        assert_eq!(outcome.failures().collect::<Vec<_>>(), [(BOOT, "starting vtd-machine: no")]);
     }
 
     #[test]
