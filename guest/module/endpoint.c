@@ -224,20 +224,38 @@ static void channel_stop(struct endpoint *endpoint, int n)
  * A driver has to stop page requests of a PASID before it gives the PASID
  * back: the kernel says so where it warns of those that come later. Other DMA
  * may go on, and is blocked by the unit.
+ *
+ * The kernel itself sees to those that wait for their answers, but Linux 7.3.4
+ * does not after the process has ended: its mm release clears the entry without
+ * setting FPD, as the present bit is gone by then, and the unbind that follows
+ * takes the empty entry for one that needs no drain. A group is freed twice. So
+ * the answers are waited for here.
  */
 void stop_page_requests(struct endpoint *endpoint, u32 pasid)
 {
 	struct channel *channel;
+	u64 asked;
 	int n;
 
 	mutex_lock(&endpoint->lock);
-	for (n = 0; n < VTD_CHANNELS && !endpoint->gone; n++) {
+	if (!endpoint->registers) {
+		mutex_unlock(&endpoint->lock);
+		return;
+	}
+	for (n = 0; n < VTD_CHANNELS; n++) {
 		channel = &endpoint->channels[n];
 		if (channel->pasid == pasid && (channel->command & VTD_WITH_PASID) &&
 		    ((channel->command & VTD_PAGE_REQUESTS) ||
 		     (channel->command & 0xf) == VTD_PAGE_REQUEST) &&
 		    channel_state(endpoint, n) == STATE_RUNNING)
 			channel_stop(endpoint, n);
+	}
+	asked = readq(endpoint->registers + PAGE_REQUESTS);
+	for (n = 0; n < 2000; n++) {
+		/* Those of other PASIDs may go on: as many answers as there are requests now are enough. */
+		if (readq(endpoint->registers + RESPONSES) >= asked)
+			break;
+		usleep_range(500, 1000);
 	}
 	mutex_unlock(&endpoint->lock);
 }
