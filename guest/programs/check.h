@@ -71,8 +71,8 @@ bool log_has(const char *first, const char *second, const char *third);
 void log_follow(void);
 
 #define ALL_CHECKS(X) \
-	X(machine_check) X(dma_api) X(dma_streams) X(pasids) X(shared_domain) X(large_pages) \
-	X(random_steps) X(faults) X(fault_events) X(device_tlb) X(page_requests) \
+	X(machine_check) X(fault_events) X(faults) X(dma_api) X(dma_streams) X(pasids) \
+	X(shared_domain) X(large_pages) X(random_steps) X(device_tlb) X(page_requests) \
 	X(storm_domain) X(storm_dma) X(sva_demand) X(sva_protection) X(sva_munmap) \
 	X(sva_exit) X(sva_many) X(hotplug) X(block) X(block_load) X(kexec) X(reset) \
 	X(after_kexec) X(after_reset)

@@ -191,10 +191,11 @@ static void run_large(void)
 	if (module_try(VTD_BUFFER_MAKE, &wanted))
 		skip("the guest has no 4 MiB in pieces of 2 MiB");
 	buffer = wanted.id;
+	/* Older kernels know the sizes of a domain when it is attached. */
+	attach(domain, 0, pasid);
 	module_try(VTD_DOMAIN_ASK, &ask);
 	if (!(ask.page_sizes & 0x200000))
 		skip("the unit shows no pages of 2 MiB");
-	attach(domain, 0, pasid);
 	map(domain, iova, buffer, 0, 1024, READ_WRITE);
 	map(domain, iova + 0x400000, small, 0, 1, READ_WRITE);
 	map(domain, iova - PAGE, small, 1, 1, READ_WRITE);
