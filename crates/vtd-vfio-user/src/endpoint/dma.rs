@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockWriteGuard};
 
 use vm_memory::{Bytes, GuestAddress, GuestAddressSpace, GuestMemoryMmap};
 use vtd::spec::descriptor::{PageGroupResponse, ResponseCode};
@@ -35,7 +35,8 @@ pub(super) struct Requester {
     pub(super) enabled: Enabled,
     /// Held to read while bytes are moved.
     moving: RwLock<()>,
-    tlb: Mutex<DeviceTlb>,
+    /// Held to read while a translation of it is used: an invalidation has been carried out when no request uses what it drops.
+    tlb: RwLock<DeviceTlb>,
     groups: PageGroups,
     counts: Counts,
 }
@@ -76,7 +77,7 @@ impl Requester {
             memory,
             enabled: Enabled::default(),
             moving: RwLock::default(),
-            tlb: Mutex::default(),
+            tlb: RwLock::default(),
             groups: PageGroups::default(),
             counts: Counts::default(),
         }
@@ -230,10 +231,11 @@ impl Requester {
         let request = translation_request(job, write);
         let mut left = MOST_RETRIES;
         for _turn in 0..MOST_TURNS {
-            // A guard of the device without PASID is open while the translation is looked up and used: translated requests have none on
-            // the bus, and no invalidation is told between the two.
+            // Translated requests have no PASID on the bus, so the guard is one of the device without. It does not keep invalidations
+            // away that were fetched before it was opened; the lock does, from the look-up to the last byte.
             let used = dma.translated.with_guard(|guard| {
-                let found = self.tlb().look_up(job.pasid, job.privileged, at);
+                let tlb = self.tlb.read().unwrap_or_else(PoisonError::into_inner);
+                let found = tlb.look_up(job.pasid, job.privileged, at);
                 let usable = found.filter(|(_, found)| allows(found.granted, access));
                 let Some((address, found)) = usable else { return Ok(None) };
                 let address = guard.translated(Gpa(address), access)?;
@@ -369,8 +371,9 @@ impl Requester {
         .map_err(|_| Failure::NoMemory)
     }
 
-    fn tlb(&self) -> MutexGuard<'_, DeviceTlb> {
-        self.tlb.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The device TLB, to change it.
+    fn tlb(&self) -> RwLockWriteGuard<'_, DeviceTlb> {
+        self.tlb.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -80,9 +80,11 @@ fn bus_master_off_ends_what_is_under_way() {
 fn an_invalidation_wait_ends_requests_that_repeat() {
     let mut vmm = Vmm::new();
     vmm.enable();
-    for round in 0..50 {
+    for round in 0..200 {
         vmm.map(2, 7);
-        let command = WRITE | WITH_PASID | REPEAT;
+        // Untranslated, and through the device TLB.
+        let kind = if round % 2 == 0 { WRITE } else { 6 };
+        let command = kind | WITH_PASID | REPEAT;
         vmm.start(Job { pattern: 0x1000, ..job(command, 5, 0x2000, 0x1000) });
         vmm.until("a round is done", |vmm| vmm.figure(0x38) > 0);
         vmm.map(2, 0);
