@@ -19,7 +19,7 @@ pub(crate) struct PlainWalk<'m> {
 }
 
 /// A request without its answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) source_id: SourceId,
     pub(crate) pasid: Option<Pasid>,

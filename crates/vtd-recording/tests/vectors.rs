@@ -39,6 +39,7 @@ fn every_vector_agrees(options: &Options) {
             assert!(total.agree > 0, "{} compares nothing", file.display());
             assert_eq!(total.differ, 0, "{}: {:#?}", file.display(), report.differences);
             assert_eq!(total.explained, 0, "{}: nothing is explained away", file.display());
+            assert_eq!(report.violations(), 0, "{}: {:#?}", file.display(), report.audit);
         }
     }
 }

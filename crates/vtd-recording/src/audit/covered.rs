@@ -1,42 +1,49 @@
 //! What an invalidation covers: no more than the architecture has every unit drop.
 
+use vtd::spec::DomainId;
 use vtd::spec::SourceId;
 use vtd::spec::descriptor::{
     ContextCacheInvalidation, Descriptor, IotlbScope, PageRange, PasidCacheInvalidation,
     PasidIotlbInvalidation,
 };
-use vtd::spec::{DomainId, Pasid};
 
 use super::pages::{Page, Reach, places_within};
 use super::tables::SeenTables;
 use super::told::{Invalidation, Told};
+use super::versions::Times;
 use crate::plain_walk::Context;
+
+/// When something was read itself.
+fn own(times: &Times) -> u64 {
+    times.own
+}
 
 impl SeenTables {
     /// The guest is told that something is invalid.
     pub(super) fn forget(&mut self, told: &Told) {
         match &told.what {
             Invalidation::RootTable => {
-                self.forget_contexts(told, |_, _| true);
-                self.forget_entries(told, |_, _, _| true);
-                self.pages.forget(told, .., |_, _| true);
+                let root = |times: &Times| times.root;
+                self.contexts.forget(told, root, .., |_, _| true);
+                self.entries.forget(told, root, .., |_, _| true);
+                self.pages.forget(told, root, .., |_, _| true);
             }
             Invalidation::Descriptor(Descriptor::ContextCache(invalidation)) => {
                 self.forget_devices(told, invalidation);
             }
             Invalidation::Descriptor(Descriptor::PasidCache(invalidation)) => {
-                self.forget_entries(told, |_, own, domain| match invalidation {
+                self.entries.forget(told, own, .., |(_, held), entry| match *invalidation {
                     PasidCacheInvalidation::Global => true,
-                    PasidCacheInvalidation::Domain(named) => domain == *named,
-                    PasidCacheInvalidation::Pasid { domain: named, pasid } => {
-                        (domain, own) == (*named, *pasid)
+                    PasidCacheInvalidation::Domain(domain) => entry.domain() == domain,
+                    PasidCacheInvalidation::Pasid { domain, pasid } => {
+                        (entry.domain(), *held) == (domain, pasid)
                     }
                 });
             }
             Invalidation::Descriptor(Descriptor::Iotlb(invalidation)) => match invalidation.scope {
-                IotlbScope::Global => self.pages.forget(told, .., |_, _| true),
+                IotlbScope::Global => self.pages.forget(told, own, .., |_, _| true),
                 IotlbScope::Domain(domain) => {
-                    self.pages.forget(told, .., |_, page| page.domain == domain);
+                    self.pages.forget(told, own, .., |_, page| page.domain == domain);
                 }
                 IotlbScope::Pages { domain, pages } => {
                     self.forget_second_stage(told, domain, pages.range());
@@ -60,26 +67,18 @@ impl SeenTables {
                 function_mask.matches(source_id, *named)
             }
         };
-        self.forget_contexts(told, |source_id, context| match (context, invalidation) {
+        self.contexts.forget(told, own, .., |source_id, context| match (context, invalidation) {
             (Context::Legacy(context), ContextCacheInvalidation::Domain(domain)) => {
                 context.domain == *domain
             }
             (Context::Legacy(context), ContextCacheInvalidation::Device { domain, .. }) => {
-                names(source_id) && context.domain == *domain
+                names(*source_id) && context.domain == *domain
             }
-            _ => names(source_id),
+            _ => names(*source_id),
         });
-        self.forget_entries(told, |source_id, _, _| names(source_id));
-    }
-
-    fn forget_contexts(&mut self, told: &Told, covers: impl Fn(SourceId, &Context) -> bool) {
-        self.contexts.forget(told, .., |source_id, context| covers(*source_id, context));
-    }
-
-    fn forget_entries(&mut self, told: &Told, covers: impl Fn(SourceId, Pasid, DomainId) -> bool) {
-        self.entries.forget(told, .., |(source_id, pasid), entry| {
-            covers(*source_id, *pasid, entry.domain())
-        });
+        // What was read since by way of a context entry that goes, goes with it.
+        let context = |times: &Times| times.context;
+        self.entries.forget(told, context, .., |(source_id, _), _| names(*source_id));
     }
 
     /// Type 2 by page: the pages are those of the second stage, whether they are what requests name or what a first stage leads to.
@@ -93,11 +92,13 @@ impl SeenTables {
             page.domain == domain && overlaps
         };
         if self.has_nested {
-            self.pages.forget(told, .., |_, page| covers(page));
+            self.pages.forget(told, own, .., |_, page| covers(page));
             return;
         }
+        let Some(largest) = self.largest else { return };
         for space in &self.spaces {
-            self.pages.forget(told, places_within(*space, range), |_, page| covers(page));
+            self.pages
+                .forget(told, own, places_within(*space, range, largest), |_, page| covers(page));
         }
     }
 
@@ -105,9 +106,10 @@ impl SeenTables {
     fn forget_first_stage(&mut self, told: &Told, invalidation: &PasidIotlbInvalidation) {
         let PasidIotlbInvalidation { domain, pasid, pages } = *invalidation;
         let range = pages.map_or(PageRange::EVERYTHING, |pages| pages.range());
+        let Some(largest) = self.largest else { return };
         let spaces = self.spaces.iter().filter(|(_, own)| *own == Some(pasid));
         for space in spaces {
-            self.pages.forget(told, places_within(*space, range), |_, page| {
+            self.pages.forget(told, own, places_within(*space, range, largest), |_, page| {
                 let through = !matches!(page.reach, Reach::SecondStage);
                 page.domain == domain && through && page.range().overlaps(range)
             });

@@ -6,7 +6,7 @@ use vtd::spec::descriptor::{Descriptor, PageRange, PasidSelection};
 use vtd::spec::{Gpa, Iova, Pasid, SourceId};
 
 use super::told::{Invalidation, Told};
-use super::versions::{Held, Revoked};
+use super::versions::{Held, Revoked, Times};
 use crate::format::{Permissions, RequestAccess};
 
 /// The device TLBs, as full as the lines say that they may be.
@@ -49,7 +49,8 @@ impl DeviceTlbs {
         let order = (mask >> 12).count_ones();
         self.orders.insert(order);
         let given = Given { from: Iova(given.from.0 & !mask), ..given };
-        self.given.see((source_id, order, gpa), &given, line);
+        let times = Times { root: line, context: line, own: line };
+        self.given.see((source_id, order, gpa), &given, times);
     }
 
     /// The guest is told that devices have dropped something.
@@ -72,9 +73,14 @@ impl DeviceTlbs {
             _ => pasid.is_none(),
         };
         let all = (source_id, 0, Gpa(0))..=(source_id, u32::MAX, Gpa(u64::MAX));
-        self.given.forget(told, all, |(_, order, _), given| {
-            names(given.pasid) && PageRange::around(given.from, *order).overlaps(pages)
-        });
+        self.given.forget(
+            told,
+            |times| times.own,
+            all,
+            |(_, order, _), given| {
+                names(given.pasid) && PageRange::around(given.from, *order).overlaps(pages)
+            },
+        );
     }
 
     /// An invalidation of this device has timed out. The next wait that is done does not speak for it.
@@ -99,7 +105,7 @@ impl DeviceTlbs {
             let page = Gpa(PageRange::around(Iova(address.0), *order).address().0);
             let key = (source_id, *order, page);
             let serves = |given: &Given| given.permissions.serve(access);
-            if self.given.is_crowded(key) || self.given.of(key).any(serves) {
+            if self.given.is_crowded(key) || self.given.of(key).any(|(given, _)| serves(given)) {
                 return Knowledge::Held;
             }
             for (_, gone) in self.given.revoked(key).filter(|(given, _)| serves(given)) {

@@ -11,7 +11,7 @@ use super::device_tlbs::{DeviceTlbs, Given, Knowledge};
 use super::queue::{Queue, Sign};
 use super::registers::{Access, Begun, Registers};
 use super::report::{AuditReport, UseAfterInvalidation};
-use super::tables::{Look, SeenTables, Way, Ways};
+use super::tables::{Look, SeenTables, Walked, Way, Ways};
 use super::told::{Invalidation, Told};
 use super::versions::Revoked;
 use crate::format::{
@@ -199,7 +199,9 @@ impl Audit {
         if pasid.is_none() && iova.is_interrupt() && served.is_none() {
             return;
         }
-        let ways = self.look(line, request, SeenTables::untranslated);
+        let ways = self.look(line, request, |tables, look, registers| {
+            tables.ways(look, registers, Walked::Untranslated)
+        });
         if let Some((address, permissions)) = served {
             let answer = Answer { line, event, request, address };
             self.judge(&answer, &ways, |way| {
@@ -225,7 +227,9 @@ impl Audit {
             access.execute = grant.execute;
         }
         let request = Request { source_id, pasid, iova, access };
-        let ways = self.look(line, request, SeenTables::translation);
+        let ways = self.look(line, request, |tables, look, registers| {
+            tables.ways(look, registers, Walked::Translation)
+        });
         let TranslationAnswer::Granted { gpa, mask, grant, untranslated_only: false, .. } = answer
         else {
             return;
@@ -250,7 +254,7 @@ impl Audit {
     ) {
         let (source_id, pasid) = requester;
         let request = Request { source_id, pasid, iova: address, access: requests::access(asked) };
-        let ways = self.look(line, request, SeenTables::translated);
+        let ways = self.look(line, request, SeenTables::ways_of_translated);
         if !is_done {
             return;
         }

@@ -11,7 +11,7 @@ impl SeenTables {
     /// What took away the last way that led a request to this address; `None` where there never was one.
     pub(super) fn revoked_way(&self, request: Request, address: Gpa) -> Option<Revoked> {
         let mut found = None;
-        let held = self.contexts.of(request.source_id).map(|context| (context, None));
+        let held = self.contexts.of(request.source_id).map(|(context, _)| (context, None));
         let revoked = self.contexts.revoked(request.source_id);
         let revoked = revoked.map(|(context, gone)| (context, Some(*gone)));
         for (context, gone) in held.chain(revoked) {
@@ -38,7 +38,7 @@ impl SeenTables {
             (Context::Scalable(_), None) => Vec::new(),
             (Context::Scalable(_), Some(pasid)) => {
                 let key = (request.source_id, pasid);
-                let held = self.entries.of(key).map(|entry| (*entry, None));
+                let held = self.entries.of(key).map(|(entry, _)| (*entry, None));
                 let revoked = self.entries.revoked(key);
                 held.chain(revoked.map(|(entry, gone)| (*entry, Some(*gone)))).collect()
             }
@@ -61,7 +61,7 @@ impl SeenTables {
             |page: &Page| page.domain == entry.domain() && page.lead(iova, access) == Some(address);
         let mut found = None;
         for place in places((source_id, pasid), iova) {
-            if self.pages.of(place).any(leads) {
+            if self.pages.of(place).any(|(page, _)| leads(page)) {
                 found = later(found, gone);
             }
             for (_, page) in self.pages.revoked(place).filter(|(page, _)| leads(page)) {

@@ -11,7 +11,7 @@
 //! - GSTS.RTPS is read as 1, for SRTP where CAP.ESRTPS is shown, or the machine is reset.
 //!
 //! What the audit does not know, it does not hold against anybody: requests of host-backed devices, whose answers are the host's,
-//! and whatever is allowed to a unit that shares what it holds between requests of one device.
+//! translated requests to what the device was never given, and what has changed more often than the audit keeps in mind.
 
 mod covered;
 mod device_tlbs;

@@ -1,5 +1,7 @@
 //! Translations that a unit may hold.
 
+use std::ops::RangeInclusive;
+
 use vtd::spec::descriptor::PageRange;
 use vtd::spec::table::{PageSize, Translation};
 use vtd::spec::{DomainId, Gpa, Iova, Pasid, SourceId};
@@ -101,9 +103,13 @@ pub(super) fn places(space: Space, iova: Iova) -> [Place; 3] {
     sizes.map(|size| (space, start(iova, size)))
 }
 
-/// The places of all pages that could reach into a range.
-pub(super) fn places_within(space: Space, range: PageRange) -> std::ops::RangeInclusive<Place> {
-    let first = start(range.address(), PageSize::Size1G);
+/// The places of all pages that could reach into a range, if none is larger than this.
+pub(super) fn places_within(
+    space: Space,
+    range: PageRange,
+    largest: PageSize,
+) -> RangeInclusive<Place> {
+    let first = start(range.address(), largest);
     (space, first)..=(space, Iova(range.last() << 12 | 0xfff))
 }
 

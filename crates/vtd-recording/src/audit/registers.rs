@@ -28,8 +28,8 @@ pub(super) struct Registers {
     iotlb_command: u64,
     translation: bool,
     queue: bool,
-    /// The modes that requests may be answered in: the last is what the guest wants.
-    modes: Vec<Mode>,
+    /// The modes that requests may be answered in, and the last line before the guest wanted another. The last is what it wants.
+    modes: Vec<(Mode, Option<u64>)>,
     /// There were more.
     is_crowded: bool,
     /// Where SRTP was written, until the guest is told that the table is latched.
@@ -61,7 +61,7 @@ impl Default for Registers {
             iotlb_command: 0,
             translation: false,
             queue: false,
-            modes: vec![None],
+            modes: vec![(None, None)],
             is_crowded: false,
             root_asked: None,
             context_asked: None,
@@ -71,14 +71,15 @@ impl Default for Registers {
 }
 
 impl Registers {
-    /// The modes that requests may be answered in now.
-    pub(super) fn modes(&self) -> &[Mode] {
-        &self.modes
+    /// The modes that requests may be answered in now, each with the last line at which the guest wanted it; the one that it wants
+    /// now without.
+    pub(super) fn modes(&self) -> impl Iterator<Item = (Mode, Option<u64>)> {
+        self.modes.iter().copied()
     }
 
     /// What the guest wants.
     pub(super) fn mode(&self) -> Mode {
-        self.modes.last().copied().flatten()
+        self.modes.last().and_then(|(mode, _)| *mode)
     }
 
     /// Whether there are more modes than those.
@@ -129,9 +130,12 @@ impl Registers {
         self.translation = command.te;
         let root = RootTable::new(RootTableAddress::from_bits(self.latched_root), caps);
         let mode = command.te.then_some(root);
-        if self.modes.last() != Some(&mode) {
-            self.modes.retain(|other| *other != mode);
-            self.modes.push(mode);
+        if self.mode() != mode || self.modes.is_empty() {
+            self.modes.retain(|(other, _)| *other != mode);
+            for (_, replaced) in &mut self.modes {
+                *replaced = replaced.or(Some(line.saturating_sub(1)));
+            }
+            self.modes.push((mode, None));
         }
         if self.modes.len() > MOST_MODES {
             self.modes.remove(0);
@@ -155,8 +159,7 @@ impl Registers {
             let status = GlobalStatus::from_bits(status);
             let latched = self.root_asked.is_none() || status.rtps;
             if status.tes == self.translation && latched {
-                let mode = self.modes.pop().unwrap_or_default();
-                self.modes = vec![mode];
+                self.modes = vec![(self.mode(), None)];
                 self.is_crowded = false;
                 let asked = self.root_asked.take()?;
                 let drops = caps.enhanced_root_table_pointer();

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use vtd::Granted;
+use vtd::spec::table::PageSize;
 use vtd::spec::{FaultReason, Gpa, Pasid, SourceId};
-use vtd::{Granted, RootTable};
 use vtd_walk::Translated;
 
 use super::pages::{Page, Place, Reach, Space, places};
-use super::registers::{Mode, Registers};
-use super::versions::Held;
+use super::registers::Registers;
+use super::versions::{Held, Times};
 use crate::plain_walk::{Context, Entry, PlainWalk, Request};
 
 /// Context entries, PASID-table entries and pages.
@@ -19,6 +20,8 @@ pub(super) struct SeenTables {
     pub(super) pages: Held<Place, Page>,
     /// Whose pages there may be.
     pub(super) spaces: BTreeSet<Space>,
+    /// The largest page that was seen.
+    pub(super) largest: Option<PageSize>,
     /// There are nested translations.
     pub(super) has_nested: bool,
 }
@@ -64,124 +67,137 @@ pub(super) struct Look<'m> {
     pub(super) line: u64,
 }
 
+/// Requests that the tables are walked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Walked {
+    Untranslated,
+    /// Only a device gets an answer that may have a device TLB.
+    Translation,
+}
+
 impl SeenTables {
-    /// Looks where an untranslated request leads now, keeps that in mind, and says where it may lead.
-    pub(super) fn untranslated(&mut self, look: Look<'_>, registers: &Registers) -> Ways {
-        self.ways(registers, |tables, mode, ways| match mode {
-            Some(root) => tables.through_root(look, root, false, ways),
-            None if look.request.pasid.is_none() => {
-                let way = Way { address: Gpa(look.request.iova.0), granted: Granted::ALL };
-                ways.allowed.push(way);
-                Ok(way)
-            }
-            None => Err(NO_REASON),
-        })
-    }
-
-    /// The same for a translation request, which only a device gets an answer to that may have a device TLB.
-    pub(super) fn translation(&mut self, look: Look<'_>, registers: &Registers) -> Ways {
-        self.ways(registers, |tables, mode, ways| {
-            let root = mode.ok_or(NO_REASON)?;
-            tables.through_root(look, root, true, ways)
-        })
-    }
-
-    /// The same for a translated request, which a device may make that may have a device TLB.
-    pub(super) fn translated(&mut self, look: Look<'_>, registers: &Registers) -> Ways {
-        self.ways(registers, |tables, mode, ways| {
-            let root = mode.ok_or(NO_REASON)?;
-            let now = tables.see_context(look, root, ways);
-            let way = Way { address: Gpa(look.request.iova.0), granted: Granted::ALL };
-            let contexts = tables.contexts.of(look.request.source_id);
-            let mut allowing = contexts.filter(|held| held.is_of(root) && held.allows_device_tlb());
-            ways.allowed.extend(allowing.next().map(|_| way));
-            match now?.allows_device_tlb() {
-                true => Ok(way),
-                false => Err(FaultReason::TranslationRequestDisabled),
-            }
-        })
-    }
-
-    /// Looks in each mode that the request may be answered in.
-    fn ways(
-        &mut self,
-        registers: &Registers,
-        mut through: impl FnMut(&mut Self, Mode, &mut Ways) -> Result<Way, FaultReason>,
-    ) -> Ways {
+    /// Looks where a request leads now, keeps that in mind, and says where it may lead.
+    pub(super) fn ways(&mut self, look: Look<'_>, registers: &Registers, walked: Walked) -> Ways {
         let mut ways = Ways { is_crowded: registers.is_crowded(), ..Ways::default() };
-        for mode in registers.modes() {
-            // What the guest wants is the last, so that it is what counts as now.
-            ways.now = through(self, *mode, &mut ways);
+        let wanted = self.see_contexts(look, registers, &mut ways);
+        let passes = walked == Walked::Untranslated && look.request.pasid.is_none();
+        if passes && registers.modes().any(|(mode, _)| mode.is_none()) {
+            let way = Way { address: Gpa(look.request.iova.0), granted: Granted::ALL };
+            ways.allowed.push(way);
+            if registers.mode().is_none() {
+                ways.now = Ok(way);
+            }
+        }
+
+        let mut starts = Vec::new();
+        let mut admitted = Vec::new();
+        // Where the tables have the walk begin now.
+        let mut now = wanted.map_or_else(Err, |_| Err(FaultReason::ContextNotPresent));
+        for (context, times) in self.contexts_of(look, registers) {
+            let begins = match walked {
+                Walked::Translation if !context.allows_device_tlb() => {
+                    Err(FaultReason::TranslationRequestDisabled)
+                }
+                _ => context.admit(look.request),
+            };
+            let begins = begins.and_then(|request| {
+                let entry = self.see_entry(look, &context, request, times, &mut ways);
+                match request.pasid {
+                    None => starts.extend(entry.ok().map(|entry| (request, entry, times))),
+                    Some(_) if !admitted.contains(&request) => admitted.push(request),
+                    Some(_) => {}
+                }
+                entry.map(|entry| (request, entry))
+            });
+            if wanted == Ok(context) {
+                now = begins;
+            }
+        }
+        for request in admitted {
+            let key = (request.source_id, request.pasid.unwrap_or(Pasid::ZERO));
+            let entries = self.entries.of(key);
+            starts.extend(entries.map(|(entry, times)| (request, *entry, *times)));
+        }
+        if let Err(reason) = now
+            && registers.mode().is_some()
+        {
+            ways.now = Err(reason);
+        }
+        for (request, entry, times) in starts {
+            let found = self.through_entry(Look { request, ..look }, &entry, times, &mut ways);
+            if now == Ok((request, entry)) {
+                ways.now = found;
+            }
         }
         ways
     }
 
-    fn through_root(
-        &mut self,
-        look: Look<'_>,
-        root: RootTable,
-        to_keep: bool,
-        ways: &mut Ways,
-    ) -> Result<Way, FaultReason> {
-        let source_id = look.request.source_id;
-        let now = self.see_context(look, root, ways);
-        let contexts: Vec<_> =
-            self.contexts.of(source_id).filter(|context| context.is_of(root)).copied().collect();
-        let mut leads_now = now.map_or_else(Err, |_| Err(FaultReason::ContextNotPresent));
-        for context in contexts {
-            let found = match to_keep && !context.allows_device_tlb() {
-                true => Err(FaultReason::TranslationRequestDisabled),
-                false => self.through_context(look, &context, ways),
-            };
-            if now == Ok(context) {
-                leads_now = found;
-            }
-        }
-        leads_now
+    /// The same for a translated request, which a device may make that may have a device TLB.
+    pub(super) fn ways_of_translated(&mut self, look: Look<'_>, registers: &Registers) -> Ways {
+        let mut ways = Ways { is_crowded: registers.is_crowded(), ..Ways::default() };
+        let wanted = self.see_contexts(look, registers, &mut ways);
+        let way = Way { address: Gpa(look.request.iova.0), granted: Granted::ALL };
+        let contexts = self.contexts_of(look, registers);
+        let mut allowing = contexts.iter().filter(|(context, _)| context.allows_device_tlb());
+        ways.allowed.extend(allowing.next().map(|_| way));
+        ways.now = wanted.and_then(|context| match context.allows_device_tlb() {
+            true => Ok(way),
+            false => Err(FaultReason::TranslationRequestDisabled),
+        });
+        ways
     }
 
-    /// Reads the context entry of a device, and keeps it in mind.
-    fn see_context(
+    /// Reads the context entry of a device in each mode that it may be answered in, and keeps it in mind; the one that the guest
+    /// wants.
+    fn see_contexts(
         &mut self,
         look: Look<'_>,
-        root: RootTable,
+        registers: &Registers,
         ways: &mut Ways,
     ) -> Result<Context, FaultReason> {
-        let source_id = look.request.source_id;
-        let now = look.walk.context(root, source_id);
-        if let Ok(context) = &now {
-            self.contexts.see(source_id, context, look.line);
+        let (line, source_id) = (look.line, look.request.source_id);
+        let mut wanted = Err(NO_REASON);
+        for (mode, replaced) in registers.modes() {
+            let context = mode.map_or(Err(NO_REASON), |root| look.walk.context(root, source_id));
+            if let Ok(context) = &context {
+                let root = replaced.unwrap_or(line);
+                self.contexts.see(source_id, context, Times { root, context: line, own: line });
+            }
+            if replaced.is_none() {
+                wanted = context;
+            }
         }
         ways.is_crowded |= self.contexts.is_crowded(source_id);
-        now
+        wanted
     }
 
-    fn through_context(
+    /// The context entries that may be held for a request.
+    fn contexts_of(&self, look: Look<'_>, registers: &Registers) -> Vec<(Context, Times)> {
+        let contexts = self.contexts.of(look.request.source_id);
+        let is_used = |(context, _): &&(Context, Times)| {
+            registers.modes().any(|(mode, _)| mode.is_some_and(|root| context.is_of(root)))
+        };
+        contexts.filter(is_used).copied().collect()
+    }
+
+    /// Reads the entry behind a context entry, and keeps it in mind.
+    fn see_entry(
         &mut self,
         look: Look<'_>,
         context: &Context,
+        request: Request,
+        times: Times,
         ways: &mut Ways,
-    ) -> Result<Way, FaultReason> {
-        let request = context.admit(look.request)?;
-        let look = Look { request, ..look };
+    ) -> Result<Entry, FaultReason> {
         let now = look.walk.entry(context, request.pasid);
-        let Some(pasid) = request.pasid else {
-            return now.and_then(|entry| self.through_entry(look, &entry, ways));
-        };
-        let key = (request.source_id, pasid);
-        if let Ok(entry) = &now {
-            self.entries.see(key, entry, look.line);
-        }
-        ways.is_crowded |= self.entries.is_crowded(key);
-        let entries: Vec<_> = self.entries.of(key).copied().collect();
-        let mut leads_now = now.map_or_else(Err, |_| Err(FaultReason::PasidEntryNotPresent));
-        for entry in entries {
-            let found = self.through_entry(look, &entry, ways);
-            if now == Ok(entry) {
-                leads_now = found;
+        if let Some(pasid) = request.pasid {
+            let key = (request.source_id, pasid);
+            if let Ok(entry) = &now {
+                self.entries.see(key, entry, Times { own: look.line, ..times });
             }
+            ways.is_crowded |= self.entries.is_crowded(key);
         }
-        leads_now
+        now
     }
 
     /// Walks from an entry, keeps the page in mind, and adds what may be held of the entry's domain.
@@ -189,6 +205,7 @@ impl SeenTables {
         &mut self,
         look: Look<'_>,
         entry: &Entry,
+        times: Times,
         ways: &mut Ways,
     ) -> Result<Way, FaultReason> {
         let Request { source_id, pasid, iova, access } = look.request;
@@ -201,15 +218,16 @@ impl SeenTables {
         let space = (source_id, pasid);
         if let Ok(found) = &found {
             let reach = Reach::of(look.walk, entry, look.request, found);
+            self.largest = self.largest.max(Some(found.size));
             self.has_nested |= matches!(reach, Reach::Nested(_));
             let page = Page::new((iova, access), found, entry.domain(), reach);
-            self.pages.see(page.place(space), &page, look.line);
+            self.pages.see(page.place(space), &page, Times { own: look.line, ..times });
             self.spaces.insert(space);
         }
         for place in places(space, iova) {
             ways.is_crowded |= self.pages.is_crowded(place);
-            let pages = self.pages.of(place).filter(|page| page.domain == entry.domain());
-            ways.allowed.extend(pages.filter_map(|page| {
+            let pages = self.pages.of(place).filter(|(page, _)| page.domain == entry.domain());
+            ways.allowed.extend(pages.filter_map(|(page, _)| {
                 let address = page.lead(iova, access)?;
                 Some(Way { address, granted: page.granted })
             }));

@@ -7,7 +7,7 @@
 //!
 //! Before each request of an emulated device the recorder also walks the guest's tables itself, without any cache and without
 //! setting a bit in them. So the recording says what the tables held at every request, even where the unit answered from its
-//! caches and read nothing, and whether the answer was still allowed can be told from outside.
+//! caches and read nothing, and an [audit](crate::audit) can tell from outside whether the answer was still allowed.
 //!
 //! # What it costs
 //! - One input at a time: each runs the unit until nothing is left but what waits for the host, as a replay does. So a register write

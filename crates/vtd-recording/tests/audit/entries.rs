@@ -161,6 +161,31 @@ fn a_walk_through_an_entry_that_is_held() {
     assert_eq!(figures(&story.audit()), [3, 1, 1, 0]);
 }
 
+/// What a request has brought by way of a context entry that goes, goes with it; what it brings by way of a PASID-table entry that
+/// stays need not.
+#[test]
+fn what_is_read_between_asking_and_done() {
+    let mut story = Story::scalable();
+    story.line(REQUEST);
+    story.first_stage(0x11_0000);
+    story.set_all(&[(0x1_2000, 0x1_3001), (0x1_3140, 0x41), (0x1_3148, 7), (0x1_3150, 0x11_0000)]);
+    story.set_all(&[(0x11_3028, 0x99_9067), (0x2300, 0x1_200d)]);
+    story.queue(context_cache(0, 0));
+    story.queue(pasid_iotlb(7, 5));
+    let wait = story.queue_wait();
+    story.ring();
+    story.line(REQUEST);
+    story.status(wait);
+    // The translation was walked for after the guest had asked, by way of an entry that was held then, and has a domain that
+    // still leads to it.
+    story.line(REQUEST);
+    assert_eq!(figures(&story.audit()), [3, 2, 0, 0]);
+    story.set(0x1_3148, 8);
+    story.invalidate(&[pasid_cache(7, 5)]);
+    story.line(REQUEST);
+    assert_eq!(figures(&story.audit()), [4, 2, 1, 0]);
+}
+
 #[test]
 fn other_devices_and_their_pasids() {
     let mut story = Story::scalable();

@@ -171,7 +171,8 @@ fn a_root_table_that_is_set() {
         story.read(0x1c, 4, 0xc400_0000);
     };
     const NO_ESRTPS: u64 = CAP & !(1 << 63);
-    // With ESRTPS the unit drops everything.
+    // With ESRTPS the unit drops everything, also what a request has brought by way of the old table meanwhile.
+    assert_eq!(after(CAP, |story| set(story, 0x6_0400)), [3, 1, 1, 0]);
     assert_eq!(after(CAP, |story| set(story, 0x1400)), [3, 1, 1, 0]);
     assert_eq!(after(NO_ESRTPS, |story| set(story, 0x1400)), [3, 2, 0, 0]);
     // It is told when RTPS is read as 1.

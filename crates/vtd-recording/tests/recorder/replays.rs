@@ -23,6 +23,7 @@ pub(crate) fn replay_strictly(name: &str, recorded: &str) {
         assert!(report.strict && report.inputs > 0, "{name}");
         assert!(report.differences.is_empty(), "{name}: {:#?}", report.differences);
         assert_eq!((report.total().explained, report.total().differ), (0, 0), "{name}");
+        assert_eq!(report.violations(), 0, "{name}: {:#?}", report.audit);
     }
 }
 
