@@ -1,0 +1,142 @@
+//! What guest memory has held, and what has been invalidated since.
+
+use std::collections::HashMap;
+
+use crate::capabilities::Capabilities;
+use crate::coverage::{Held, Rule};
+use crate::invalidation::Invalidation;
+
+/// A moment: how many writes and invalidations have been before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub(crate) u64);
+
+/// Present: a value that has no end yet.
+pub(crate) const NOW: u64 = u64::MAX;
+
+/// What guest memory has held and which invalidations have been completed, in their order. It says whether an answer can have
+/// come from caches that were kept as they should be.
+///
+/// It is told of every write to guest memory (by the guest or by the unit) and of every invalidation when it is complete. What no
+/// cache can hold any more is forgotten, so a request is judged before the next reset.
+#[derive(Clone, Debug)]
+pub struct History {
+    pub(crate) rule: Rule,
+    pub(crate) capabilities: Capabilities,
+    moment: u64,
+    /// By address: what it held, and the moment at which it was overwritten. The oldest comes first.
+    past: HashMap<u64, Vec<(u64, u64)>>,
+    /// The newest comes last.
+    invalidations: Vec<(u64, Invalidation)>,
+    /// The last invalidations that drop all of the context cache, of the IOTLB, of the interrupt entry cache.
+    global: [u64; 3],
+}
+
+impl History {
+    /// No history, judged by what the architecture asks of every unit: IOTLB and paging-structure caches are dropped by IOTLB
+    /// invalidations alone.
+    #[must_use]
+    pub fn new(capabilities: Capabilities) -> Self {
+        Self {
+            rule: Rule::Architecture,
+            capabilities,
+            moment: 1,
+            past: HashMap::new(),
+            invalidations: Vec::new(),
+            global: [0; 3],
+        }
+    }
+
+    /// No history, judged by what this project decided beyond that: an invalidation of a context or PASID-table entry drops
+    /// the translations that were made through it.
+    #[must_use]
+    pub fn with_dependents(capabilities: Capabilities) -> Self {
+        Self { rule: Rule::Dependents, ..Self::new(capabilities) }
+    }
+
+    /// The present moment. What was in memory, or was not yet invalidated, at some time since then may be what a request saw.
+    #[must_use]
+    pub const fn moment(&self) -> Moment {
+        Moment(self.moment)
+    }
+
+    /// The qword at an address was overwritten.
+    pub fn wrote(&mut self, address: u64, old: u64, new: u64) {
+        if old == new {
+            return;
+        }
+        let floor = self.floor();
+        let past = self.past.entry(address).or_default();
+        past.retain(|&(_, end)| end > floor);
+        past.push((old, self.moment));
+        self.moment += 1;
+    }
+
+    /// An invalidation is complete.
+    pub fn invalidated(&mut self, invalidation: Invalidation) {
+        let at = self.moment;
+        self.moment += 1;
+        let [context, iotlb, interrupt] = &mut self.global;
+        match invalidation {
+            Invalidation::Everything => self.global = [at; 3],
+            Invalidation::ContextGlobal => *context = at,
+            Invalidation::IotlbGlobal => *iotlb = at,
+            Invalidation::InterruptGlobal => *interrupt = at,
+            _ => {}
+        }
+        self.invalidations.push((at, invalidation));
+        if self.invalidations.len().is_multiple_of(1024) || self.past.len() > 4096 {
+            let floor = self.floor();
+            self.invalidations.retain(|&(at, _)| at >= floor);
+            self.past.retain(|_, past| {
+                past.retain(|&(_, end)| end > floor);
+                !past.is_empty()
+            });
+        }
+    }
+
+    /// Values that ended by then are in no cache any more: what was dropped since by one invalidation of everything in each.
+    fn floor(&self) -> u64 {
+        let [context, iotlb, interrupt] = self.global;
+        let interrupt = if self.capabilities.ir() { interrupt } else { NOW };
+        // The PASID cache goes with the context cache.
+        context.min(iotlb).min(interrupt)
+    }
+
+    /// Whether an entry that was last in memory just before `end` may be held: nothing that drops it has been since. An
+    /// invalidation that was completed from `since` on does not count, as the request may have been under way.
+    pub(crate) fn may_hold(&self, held: &Held, end: u64, since: Moment) -> bool {
+        let invalidations = self.invalidations.iter().rev();
+        end >= since.0
+            || !invalidations
+                .take_while(|&&(at, _)| at > end)
+                .any(|(at, what)| *at < since.0 && held.is_dropped_by(what, self.rule))
+    }
+
+    /// The moments at which one of the qwords from an address on was overwritten, the newest first.
+    pub(crate) fn ends(&self, address: u64, qwords: usize, ends: &mut Vec<u64>) {
+        ends.clear();
+        for at in addresses(address, qwords) {
+            if let Some(past) = self.past.get(&at) {
+                ends.extend(past.iter().map(|&(_, end)| end));
+            }
+        }
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        ends.dedup();
+    }
+
+    /// Whether nothing of these qwords was ever overwritten.
+    pub(crate) fn is_unchanged(&self, address: u64, qwords: usize) -> bool {
+        addresses(address, qwords).all(|at| !self.past.contains_key(&at))
+    }
+
+    /// What a qword held just before a moment, where it has been overwritten since.
+    pub(crate) fn before(&self, address: u64, end: u64) -> Option<u64> {
+        let past = self.past.get(&address)?;
+        past.iter().find(|&&(_, until)| until >= end).map(|&(value, _)| value)
+    }
+}
+
+/// The addresses of qwords.
+pub(crate) fn addresses(address: u64, qwords: usize) -> impl Iterator<Item = u64> {
+    (0..).take(qwords).map(move |index: u64| address.wrapping_add(8 * index))
+}

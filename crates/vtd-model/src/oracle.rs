@@ -1,0 +1,241 @@
+//! Whether an answer can have come from caches that were kept as they should be.
+
+use std::error::Error;
+use std::fmt;
+
+use crate::answer::{Answer, TranslatedAnswer, TranslationAnswer};
+use crate::choices::{Choices, Scratch};
+use crate::history::{History, Moment};
+use crate::interrupt::{InterruptAnswer, InterruptRequest};
+use crate::memory::Memory;
+use crate::path::{Path, Read, Step, Update};
+use crate::request::Request;
+use crate::unit::Unit;
+use crate::walker::Walker;
+
+/// As many ways through the tables are tried for one request.
+const MOST_WALKS: u32 = 20_000;
+
+/// Why an answer is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Allowed {
+    /// It is what the tables in memory say.
+    Present,
+    /// It is what entries say that a cache may hold.
+    Cached,
+    /// Nobody knows: there are too many ways through what caches may hold.
+    Unsettled,
+}
+
+/// Why an answer is not allowed: what it could have been, and what is on its way in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    what: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Refused {}
+
+impl History {
+    /// Whether the answer to an untranslated request is right: `seen` says whether an answer is what was observed. The request
+    /// was made at the moment `since` or later, and memory is as it is when the request is over.
+    ///
+    /// # Errors
+    /// [`Refused`] if no combination of values that the entries on its way may have in a cache leads to it.
+    pub fn judge<M: Memory + ?Sized>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        request: &Request,
+        since: Moment,
+        mut seen: impl FnMut(&Answer) -> bool,
+    ) -> Result<Allowed, Refused> {
+        let first = |path: &mut Path| unit.translate(memory, request, path);
+        self.search(
+            unit,
+            memory,
+            since,
+            first,
+            |walker| walker.untranslated(request),
+            |answer| matches!(answer, Answer::Fault(fault) if is_of_the_entry(fault.code)),
+            &mut seen,
+        )
+    }
+
+    /// Whether the answer to a translation request is right.
+    ///
+    /// # Errors
+    /// As [`History::judge`].
+    pub fn judge_translation<M: Memory + ?Sized>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        request: &Request,
+        since: Moment,
+        mut seen: impl FnMut(&TranslationAnswer) -> bool,
+    ) -> Result<Allowed, Refused> {
+        self.search(
+            unit,
+            memory,
+            since,
+            |path| unit.translation_request(memory, request, path),
+            |walker| walker.translation(request),
+            |answer| match answer {
+                TranslationAnswer::Nothing(Some(fault)) | TranslationAnswer::Fault(fault) => {
+                    is_of_the_entry(fault.code)
+                }
+                _ => false,
+            },
+            &mut seen,
+        )
+    }
+
+    /// Whether the answer to a translated request is right.
+    ///
+    /// # Errors
+    /// As [`History::judge`].
+    pub fn judge_translated<M: Memory + ?Sized>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        request: &Request,
+        since: Moment,
+        mut seen: impl FnMut(&TranslatedAnswer) -> bool,
+    ) -> Result<Allowed, Refused> {
+        self.search(
+            unit,
+            memory,
+            since,
+            |path| unit.translated_request(memory, request, path),
+            |walker| walker.translated(request),
+            |answer| matches!(answer, TranslatedAnswer::Fault(fault) if is_of_the_entry(fault.code)),
+            &mut seen,
+        )
+    }
+
+    /// Whether the answer to an interrupt request is right.
+    ///
+    /// # Errors
+    /// As [`History::judge`].
+    pub fn judge_interrupt<M: Memory + ?Sized>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        request: &InterruptRequest,
+        since: Moment,
+        mut seen: impl FnMut(&InterruptAnswer) -> bool,
+    ) -> Result<Allowed, Refused> {
+        self.search(
+            unit,
+            memory,
+            since,
+            |path| unit.interrupt(memory, request, path),
+            |walker| walker.interrupt(request),
+            |answer| matches!(answer, InterruptAnswer::Fault { code: 0x22 | 0x24, .. }),
+            &mut seen,
+        )
+    }
+
+    /// Tries the tables as they are, then every way through what caches may hold, depth first, the newest values first.
+    #[allow(clippy::too_many_arguments, reason = "the kinds of requests differ in all of them")]
+    fn search<M: Memory + ?Sized, A: fmt::Debug + PartialEq>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        since: Moment,
+        present: impl FnOnce(&mut Path) -> A,
+        mut walk: impl FnMut(&mut Walker<'_, Choices<'_, M>>) -> A,
+        is_of_the_entry: impl Fn(&A) -> bool,
+        seen: &mut impl FnMut(&A) -> bool,
+    ) -> Result<Allowed, Refused> {
+        let mut path = Path::new();
+        let answer = present(&mut path);
+        // Where nothing on the way has changed there is but one way.
+        if seen(&answer) {
+            return Ok(Allowed::Present);
+        }
+        let mut possible = vec![answer];
+        let now = path.reads;
+        let mut script = Vec::new();
+        let mut scratch = Scratch::default();
+        let (mut reads, mut steps, mut updates): (Vec<Read>, Vec<Step>, Vec<Update>) =
+            Default::default();
+        for _ in 0..MOST_WALKS {
+            reads.clear();
+            steps.clear();
+            updates.clear();
+            let tables = Choices::new(self, memory, since, &mut reads, &mut script, &mut scratch);
+            let mut walker =
+                Walker { unit, tables, steps: &mut steps, updates: &mut updates, fpd: false };
+            let answer = walk(&mut walker);
+            let tables = walker.tables;
+            // What is malformed is never cached.
+            let fresh = tables.last_is_fresh() || !is_of_the_entry(&answer);
+            if tables.is_possible() && fresh {
+                if seen(&answer) {
+                    return Ok(Allowed::Cached);
+                }
+                if !possible.contains(&answer) {
+                    possible.push(answer);
+                }
+            }
+            if !advance(&mut script) {
+                return Err(refused(&possible, &now));
+            }
+        }
+        Ok(Allowed::Unsettled)
+    }
+}
+
+/// The next way: the last choice that has another value takes it, and what came after it is chosen anew.
+fn advance(script: &mut Vec<(usize, usize)>) -> bool {
+    while let Some((chosen, count)) = script.pop() {
+        if chosen + 1 < count {
+            script.push((chosen + 1, count));
+            return true;
+        }
+    }
+    false
+}
+
+fn refused<A: fmt::Debug>(possible: &[A], path: &[Read]) -> Refused {
+    let mut what = String::from("it could have been");
+    for (index, answer) in possible.iter().take(4).enumerate() {
+        what += &format!("{} {answer:x?}", if index == 0 { "" } else { " or" });
+    }
+    if possible.len() > 4 {
+        what += &format!(" or {} others", possible.len() - 4);
+    }
+    what += "; in memory now";
+    for Read { address, value, kind } in path {
+        match value {
+            Some(value) => what += &format!(", {kind} {address:x}: {value:x}"),
+            None => what += &format!(", {kind} {address:x}: no memory"),
+        }
+    }
+    Refused { what }
+}
+
+/// Whether a fault is one of the last entry itself: malformed entries are never cached.
+const fn is_of_the_entry(code: u8) -> bool {
+    matches!(
+        code,
+        0x01..=0x03
+            | 0x0a..=0x0c
+            | 0x39
+            | 0x3a
+            | 0x41..=0x43
+            | 0x51
+            | 0x52
+            | 0x59..=0x5b
+            | 0x71
+            | 0x72
+            | 0x79
+            | 0x7a
+    )
+}
