@@ -6,3 +6,4 @@ pub mod decoding;
 pub mod dmar_table;
 pub mod reconciliation;
 pub mod recording_lines;
+pub mod recording_oracle;

@@ -73,6 +73,7 @@ impl Registers {
         let caps = self.unit.capabilities;
         let iotlb = field(caps.ecap, 17, 8) * 16;
         let records = field(caps.cap, 33, 24) * 16;
+        let records_end = records + 16 * (field(caps.cap, 47, 40) + 1);
         let regions = &mut self.unit.protected;
         let page_requests = &mut self.unit.page_requests;
         match offset {
@@ -117,8 +118,9 @@ impl Registers {
                 page_requests.pending &= value & 1 == 0;
                 page_requests.overflow &= value & 2 == 0;
             }
-            _ if offset >= records && (offset - records) % 16 == 12 => {
-                if value >> 31 == 1 {
+            _ if (records..records_end).contains(&offset) => {
+                // F is RW1C in the last quarter of a record.
+                if (offset - records) % 16 == 12 && bit(value.into(), 31) {
                     self.faults.clear((offset - records) / 16);
                 }
             }

@@ -69,19 +69,20 @@ impl<T: Tables> Walker<'_, T> {
         if request.pasid.is_some() {
             return Err(0x31);
         }
-        let context = self.legacy_context(request.source_id)?;
+        // Not translated, so no table is looked at.
         if is_interrupt(request.address) {
             return Err(0x0e);
         }
+        let context = self.legacy_context(request.source_id)?;
         let asked = Asked::of(request.access, self.unit.capabilities);
         self.legacy_stages(&context, request.source_id, request.address, asked.want)
     }
 
     fn scalable(&mut self, request: &Request) -> Result<Reached, u8> {
-        let context = self.scalable_context(request.source_id)?;
         if request.pasid.is_none() && is_interrupt(request.address) {
             return Err(0x87);
         }
+        let context = self.scalable_context(request.source_id)?;
         let (pasid, access) = effective(&context, request)?;
         let entry = self.pasid_entry(request.source_id, &context, pasid)?;
         let asked = Asked::of(access, self.unit.capabilities);

@@ -1,0 +1,247 @@
+//! The machine of a recording: memory, registers, devices, and what the lines say happened to them.
+
+use std::collections::VecDeque;
+
+use vtd_model::{
+    Capabilities, Descriptor, DeviceTlb, DeviceTlbScope, History, Invalidation, QueueStep,
+    Registers, Wait,
+};
+use vtd_recording::format::{Event, FaultedRequest, Header, PageRange, PasidScope};
+
+use super::Report;
+use super::devices::{Device, Devices};
+use super::known_memory::KnownMemory;
+
+/// The model, driven by the lines of a recording.
+pub(super) struct Machine {
+    pub(super) registers: Registers,
+    pub(super) memory: KnownMemory,
+    pub(super) history: History,
+    pub(super) devices: Devices,
+    pub(super) report: Report,
+    pub(super) strict: bool,
+    pub(super) ignores_faults: bool,
+    ignores_writes: bool,
+    ignores_device_tlb: bool,
+    /// A host call failed: what waits do from then on is not for the tables to say.
+    pub(super) host_failed: bool,
+    /// The wait statuses that the model expects.
+    statuses: VecDeque<(u64, u32)>,
+    told: VecDeque<DeviceTlb>,
+    /// A wait that waits for devices. It stands at the head, or the queue was disabled behind it.
+    waiting: Option<Wait>,
+    /// `fault` lines since the last request.
+    pub(super) faults: Vec<Event>,
+    /// Accessed and dirty bits since the last request: address and bytes.
+    pub(super) updates: Vec<(u64, u64)>,
+}
+
+impl Machine {
+    pub(super) fn new(header: &Header) -> Self {
+        let mut capabilities = Capabilities::new(header.cap, header.ecap);
+        if let Some(width) = header.host_address_width {
+            capabilities.haw = width;
+        }
+        Self {
+            registers: Registers::new(capabilities),
+            memory: KnownMemory::default(),
+            history: if header.strict {
+                History::with_dependents(capabilities)
+            } else {
+                History::new(capabilities)
+            },
+            devices: Devices::default(),
+            report: Report::default(),
+            strict: header.strict,
+            ignores_faults: header.ignore.fault,
+            ignores_writes: header.ignore.iommu_write,
+            ignores_device_tlb: header.ignore.device_tlb,
+            host_failed: false,
+            statuses: VecDeque::new(),
+            told: VecDeque::new(),
+            waiting: None,
+            faults: Vec::new(),
+            updates: Vec::new(),
+        }
+    }
+
+    /// Takes one line.
+    pub(super) fn take(&mut self, line: u64, event: &Event) {
+        match event {
+            Event::Mem { gpa, bytes } => self.memory.write(gpa.0, bytes, &mut self.history),
+            Event::Zero { gpa } => self.memory.clear(gpa.0, &mut self.history),
+            Event::Write { offset, size, value } => {
+                for invalidation in self.registers.write(*offset, *size, *value) {
+                    self.history.invalidated(invalidation);
+                }
+                self.run_queue();
+            }
+            Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
+            Event::DeviceTlb { source_id, pasids, range } => {
+                if !self.ignores_device_tlb {
+                    self.device_told(line, source_id.0, *pasids, *range);
+                }
+            }
+            Event::DeviceTlbDone { source_id } => {
+                if self.devices.done(source_id.0) {
+                    self.run_queue();
+                }
+            }
+            Event::DeviceTlbTimeout { source_id } => self.time_out(source_id.0),
+            Event::Endpoint { source_id, later } => {
+                let outstanding = self.devices.outstanding(source_id.0);
+                self.devices.set(
+                    source_id.0,
+                    if *later { Device::Later(outstanding) } else { Device::Endpoint },
+                );
+                self.run_queue();
+            }
+            Event::Assign { source_id } => self.devices.set(source_id.0, Device::Assigned),
+            Event::Release { source_id } => {
+                self.devices.remove(source_id.0);
+                self.run_queue();
+            }
+            Event::Renumber { source_id, new } => self.devices.renumber(source_id.0, new.0),
+            Event::HostFail => self.host_failed = true,
+            Event::Reset => {
+                self.registers.reset();
+                self.history.invalidated(Invalidation::Everything);
+                self.devices.reset();
+                self.waiting = None;
+                self.statuses.clear();
+                self.told.clear();
+            }
+            Event::Fault { request: FaultedRequest::PageRequest, .. } => {
+                self.registers.faults.record();
+            }
+            Event::Fault { .. } => self.faults.push(event.clone()),
+            Event::Dma { .. }
+            | Event::Translate { .. }
+            | Event::Translated { .. }
+            | Event::Interrupt { .. } => self.judge(line, event),
+            _ => {}
+        }
+    }
+
+    /// The figures, and what was expected and never came.
+    pub(super) fn finish(mut self) -> Report {
+        self.expect_no_status(u64::MAX);
+        self.report
+    }
+
+    /// Carries out descriptors until the queue is empty or has to wait.
+    fn run_queue(&mut self) {
+        if let Some(wait) = self.waiting
+            && !self.registers.queue.enabled
+            && !self.devices.is_waited_for()
+        {
+            self.complete(wait);
+        }
+        loop {
+            let capabilities = self.registers.unit.capabilities;
+            match self.registers.queue.step(capabilities, &self.memory) {
+                QueueStep::Idle | QueueStep::Stopped { .. } => return,
+                QueueStep::Descriptor(descriptor) => {
+                    if !self.carry_out(descriptor) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, descriptor: Descriptor) -> bool {
+        match descriptor {
+            Descriptor::Invalidation(invalidation) => self.history.invalidated(invalidation),
+            Descriptor::Wait(wait) if self.devices.is_waited_for() => {
+                self.registers.queue.back();
+                self.waiting = Some(wait);
+                return false;
+            }
+            Descriptor::Wait(wait) => self.complete(wait),
+            Descriptor::DeviceTlb(told) => {
+                if self.devices.is_endpoint(told.source_id) {
+                    self.devices.told(told.source_id);
+                    self.told.push_back(told);
+                }
+            }
+            Descriptor::PageGroupResponse(_) => {}
+        }
+        true
+    }
+
+    fn complete(&mut self, wait: Wait) {
+        self.waiting = None;
+        if let Some((address, value)) = wait.status {
+            self.statuses.push_back((address, value));
+            self.memory.write(address, &value.to_le_bytes(), &mut self.history);
+        }
+    }
+
+    /// ITE: the wait at the head is aborted.
+    fn time_out(&mut self, source_id: u16) {
+        if !self.devices.done(source_id) {
+            return;
+        }
+        let queue = &mut self.registers.queue;
+        queue.timeout = true;
+        if self.waiting.take().is_some() && queue.enabled {
+            queue.head = (queue.head + queue.descriptor_size()) % queue.size();
+        }
+    }
+
+    /// Something that the unit wrote: a wait status, accessed and dirty bits, or a page request.
+    fn unit_wrote(&mut self, line: u64, gpa: u64, bytes: &[u8]) {
+        if let Ok(status) = <[u8; 4]>::try_from(bytes) {
+            if self.ignores_writes {
+                return;
+            }
+            let seen = (gpa, u32::from_le_bytes(status));
+            match self.statuses.pop_front() {
+                Some(expected) if expected == seen => self.report.count("wait status"),
+                expected => self
+                    .report
+                    .difference(line, format!("a wait status {seen:x?} in place of {expected:x?}")),
+            }
+        } else if let Ok(qword) = <[u8; 8]>::try_from(bytes) {
+            self.updates.push((gpa, u64::from_le_bytes(qword)));
+        } else {
+            self.memory.write(gpa, bytes, &mut self.history);
+        }
+    }
+
+    fn expect_no_status(&mut self, line: u64) {
+        if !self.host_failed && !self.ignores_writes {
+            for status in std::mem::take(&mut self.statuses) {
+                self.report.difference(line, format!("no wait status {status:x?}"));
+            }
+            for told in std::mem::take(&mut self.told) {
+                if !self.ignores_device_tlb {
+                    self.report.difference(line, format!("the device is not told {told:x?}"));
+                }
+            }
+        }
+    }
+
+    fn device_told(&mut self, line: u64, source_id: u16, scope: PasidScope, range: PageRange) {
+        let (first, last) = match range {
+            PageRange::Everything => (0, u64::MAX),
+            PageRange::Pages { address, pages } => {
+                (address.0, address.0.wrapping_add(pages << 12).wrapping_sub(1))
+            }
+        };
+        let scope = match scope {
+            PasidScope::WithoutPasid => DeviceTlbScope::WithoutPasid,
+            PasidScope::Pasid(pasid) => DeviceTlbScope::Pasid(pasid.get()),
+            PasidScope::EveryPasid => DeviceTlbScope::AllPasids,
+        };
+        let pages = vtd_model::Pages { first, last, leaf_only: false };
+        let seen = DeviceTlb { source_id, scope, pages };
+        match self.told.pop_front() {
+            Some(expected) if expected == seen => self.report.count("device-tlb"),
+            expected => {
+                self.report.difference(line, format!("told {seen:x?} in place of {expected:x?}"))
+            }
+        }
+    }
+}
