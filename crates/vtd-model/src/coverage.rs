@@ -99,6 +99,20 @@ impl Held {
                     && (self.leaf || !pages.leaf_only)
                     && pages.overlap(first, last)
             }
+            _ => self.by_page_request(invalidation, level),
+        }
+    }
+
+    /// The page of a page request.
+    fn by_page_request(&self, invalidation: &Invalidation, level: u8) -> bool {
+        match *invalidation {
+            Invalidation::FaultingPage { source_id, pasid, address } => {
+                let (first, last) = self.range(level);
+                self.leaf
+                    && self.tag.source_id == source_id
+                    && self.tag.pasid == Some(pasid)
+                    && (first..=last).contains(&address)
+            }
             _ => false,
         }
     }

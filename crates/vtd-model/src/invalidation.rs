@@ -67,6 +67,15 @@ pub enum Invalidation {
         /// The pages.
         pages: Pages,
     },
+    /// The IOTLB entry of a page that a page request names.
+    FaultingPage {
+        /// The device.
+        source_id: u16,
+        /// The PASID; RID_PASID for requests without one.
+        pasid: u32,
+        /// The page.
+        address: u64,
+    },
     /// Interrupt entry cache, all of it: the type 4 descriptor, SIRTP, a change of IRE or CFI.
     InterruptGlobal,
     /// Interrupt entry cache by index.

@@ -118,11 +118,12 @@ impl Registers {
                 page_requests.pending &= value & 1 == 0;
                 page_requests.overflow &= value & 2 == 0;
             }
-            _ if (records..records_end).contains(&offset) => {
-                // F is RW1C in the last quarter of a record.
-                if (offset - records) % 16 == 12 && bit(value.into(), 31) {
-                    self.faults.clear((offset - records) / 16);
-                }
+            // F is RW1C in the last quarter of a record.
+            _ if (records..records_end).contains(&offset)
+                && (offset - records) % 16 == 12
+                && bit(value.into(), 31) =>
+            {
+                self.faults.clear((offset - records) / 16);
             }
             _ if offset == iotlb => set_low(&mut self.invalidate_address, value),
             _ if offset == iotlb + 4 => set_high(&mut self.invalidate_address, value),

@@ -35,6 +35,23 @@ pub(crate) trait Tables {
     fn writable(&mut self, address: u64) -> bool;
 }
 
+/// Memory as it is now, without a path: for what may read all tables of a device.
+pub(crate) struct Unrecorded<'a, M: ?Sized>(pub(crate) &'a M);
+
+impl<M: Memory + ?Sized> Tables for Unrecorded<'_, M> {
+    fn read(&mut self, place: Place, qwords: &mut [u64]) -> bool {
+        (0..).zip(qwords).all(|(index, qword)| {
+            let value = self.0.qword(place.address.wrapping_add(8 * index));
+            *qword = value.unwrap_or(0);
+            value.is_some()
+        })
+    }
+
+    fn writable(&mut self, address: u64) -> bool {
+        self.0.writable(address)
+    }
+}
+
 /// Memory as it is now.
 pub(crate) struct Present<'a, M: ?Sized> {
     pub(crate) memory: &'a M,

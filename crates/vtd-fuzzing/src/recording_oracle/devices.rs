@@ -40,6 +40,17 @@ impl Devices {
         self.devices.get(&source_id) == Some(&Device::Assigned)
     }
 
+    /// Every host-backed device.
+    pub(super) fn assigned(&self) -> impl Iterator<Item = u16> {
+        let assigned = self.devices.iter().filter(|(_, device)| **device == Device::Assigned);
+        assigned.map(|(source_id, _)| *source_id)
+    }
+
+    /// Whether it is given answers to its page requests.
+    pub(super) fn takes_answers(&self, source_id: u16) -> bool {
+        self.devices.contains_key(&source_id)
+    }
+
     pub(super) fn is_endpoint(&self, source_id: u16) -> bool {
         matches!(self.devices.get(&source_id), Some(Device::Endpoint | Device::Later(_)))
     }

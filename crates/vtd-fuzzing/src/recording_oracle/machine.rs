@@ -6,11 +6,13 @@ use vtd_model::{
     Capabilities, Descriptor, DeviceTlb, DeviceTlbScope, History, Invalidation, QueueStep,
     Registers, Wait,
 };
-use vtd_recording::format::{Event, FaultedRequest, Header, PageRange, PasidScope};
+use vtd_recording::format::{Event, FormatVersion, Header, PageRange, PasidScope};
 
 use super::Report;
 use super::devices::{Device, Devices};
+use super::host_state::{HostState, Scope};
 use super::known_memory::KnownMemory;
+use super::page_requests::Expected;
 
 /// The model, driven by the lines of a recording.
 pub(super) struct Machine {
@@ -23,6 +25,7 @@ pub(super) struct Machine {
     pub(super) ignores_faults: bool,
     ignores_writes: bool,
     ignores_device_tlb: bool,
+    ignores_answers: bool,
     /// A host call failed: what waits do from then on is not for the tables to say.
     pub(super) host_failed: bool,
     /// The wait statuses that the model expects.
@@ -30,6 +33,11 @@ pub(super) struct Machine {
     told: VecDeque<DeviceTlb>,
     /// A wait that waits for devices. It stands at the head, or the queue was disabled behind it.
     waiting: Option<Wait>,
+    /// What page requests lead to.
+    pub(super) expected: Expected,
+    pub(super) host: HostState,
+    /// The host shadows second-stage tables.
+    pub(super) shadows: bool,
     /// `fault` lines since the last request.
     pub(super) faults: Vec<Event>,
     /// Accessed and dirty bits since the last request: address and bytes.
@@ -56,10 +64,14 @@ impl Machine {
             ignores_faults: header.ignore.fault,
             ignores_writes: header.ignore.iommu_write,
             ignores_device_tlb: header.ignore.device_tlb,
+            ignores_answers: header.ignore.page_response,
             host_failed: false,
             statuses: VecDeque::new(),
             told: VecDeque::new(),
             waiting: None,
+            expected: Expected::default(),
+            host: HostState::default(),
+            shadows: header.format_version == FormatVersion::Two,
             faults: Vec::new(),
             updates: Vec::new(),
         }
@@ -67,15 +79,13 @@ impl Machine {
 
     /// Takes one line.
     pub(super) fn take(&mut self, line: u64, event: &Event) {
+        if !is_output(event) {
+            self.compare_host(line);
+        }
         match event {
             Event::Mem { gpa, bytes } => self.memory.write(gpa.0, bytes, &mut self.history),
             Event::Zero { gpa } => self.memory.clear(gpa.0, &mut self.history),
-            Event::Write { offset, size, value } => {
-                for invalidation in self.registers.write(*offset, *size, *value) {
-                    self.history.invalidated(invalidation);
-                }
-                self.run_queue();
-            }
+            Event::Write { offset, size, value } => self.write(*offset, *size, *value),
             Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
             Event::DeviceTlb { source_id, pasids, range } => {
                 if !self.ignores_device_tlb {
@@ -96,12 +106,23 @@ impl Machine {
                 );
                 self.run_queue();
             }
-            Event::Assign { source_id } => self.devices.set(source_id.0, Device::Assigned),
+            Event::Assign { source_id } => {
+                self.devices.set(source_id.0, Device::Assigned);
+                self.host.covered(Scope::Device(source_id.0));
+            }
             Event::Release { source_id } => {
                 self.devices.remove(source_id.0);
+                self.host.released(source_id.0);
                 self.run_queue();
             }
-            Event::Renumber { source_id, new } => self.devices.renumber(source_id.0, new.0),
+            Event::Renumber { source_id, new } => {
+                self.devices.renumber(source_id.0, new.0);
+                self.host.renumbered(source_id.0, new.0);
+                self.host.covered(Scope::Device(new.0));
+            }
+            Event::Host(call) => self.host.called(call),
+            Event::PageRequest { .. } => self.request_page(event),
+            Event::PageResponse { .. } => self.answered(line, event),
             Event::HostFail => self.host_failed = true,
             Event::Reset => {
                 self.registers.reset();
@@ -110,11 +131,14 @@ impl Machine {
                 self.waiting = None;
                 self.statuses.clear();
                 self.told.clear();
+                self.expected.clear();
+                self.host.covered(Scope::Everything);
             }
-            Event::Fault { request: FaultedRequest::PageRequest, .. } => {
-                self.registers.faults.record();
+            Event::Fault { .. } => {
+                if !self.page_request_faulted(line, event) {
+                    self.faults.push(event.clone());
+                }
             }
-            Event::Fault { .. } => self.faults.push(event.clone()),
             Event::Dma { .. }
             | Event::Translate { .. }
             | Event::Translated { .. }
@@ -125,8 +149,24 @@ impl Machine {
 
     /// The figures, and what was expected and never came.
     pub(super) fn finish(mut self) -> Report {
+        self.compare_host(u64::MAX);
         self.expect_no_status(u64::MAX);
+        if let Some(missing) = self.expected.missing() {
+            self.report.difference(u64::MAX, missing);
+        }
         self.report
+    }
+
+    fn write(&mut self, offset: u64, size: u8, value: u64) {
+        let before = self.registers.unit.translation;
+        for invalidation in self.registers.write(offset, size, value) {
+            self.history.invalidated(invalidation);
+            self.host.covered(Scope::Invalidation(invalidation));
+        }
+        if self.registers.unit.translation != before {
+            self.host.covered(Scope::Everything);
+        }
+        self.run_queue();
     }
 
     /// Carries out descriptors until the queue is empty or has to wait.
@@ -152,7 +192,10 @@ impl Machine {
 
     fn carry_out(&mut self, descriptor: Descriptor) -> bool {
         match descriptor {
-            Descriptor::Invalidation(invalidation) => self.history.invalidated(invalidation),
+            Descriptor::Invalidation(invalidation) => {
+                self.history.invalidated(invalidation);
+                self.host.covered(Scope::Invalidation(invalidation));
+            }
             Descriptor::Wait(wait) if self.devices.is_waited_for() => {
                 self.registers.queue.back();
                 self.waiting = Some(wait);
@@ -165,7 +208,11 @@ impl Machine {
                     self.told.push_back(told);
                 }
             }
-            Descriptor::PageGroupResponse(_) => {}
+            Descriptor::PageGroupResponse(answer) => {
+                if self.devices.takes_answers(answer.source_id) && !self.ignores_answers {
+                    self.expected.answer(answer);
+                }
+            }
         }
         true
     }
@@ -206,7 +253,7 @@ impl Machine {
         } else if let Ok(qword) = <[u8; 8]>::try_from(bytes) {
             self.updates.push((gpa, u64::from_le_bytes(qword)));
         } else {
-            self.memory.write(gpa, bytes, &mut self.history);
+            self.page_request_written(line, gpa, bytes);
         }
     }
 
@@ -244,4 +291,18 @@ impl Machine {
             }
         }
     }
+}
+
+/// Whether a line is what an input before it led to.
+const fn is_output(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Fault { .. }
+            | Event::IommuWrite { .. }
+            | Event::Msi { .. }
+            | Event::Host(_)
+            | Event::DeviceTlb { .. }
+            | Event::PageResponse { .. }
+            | Event::InterruptEntries(_)
+    )
 }

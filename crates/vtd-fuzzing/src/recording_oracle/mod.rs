@@ -5,9 +5,11 @@
 
 mod departures;
 mod devices;
+mod host_state;
 mod judge;
 mod known_memory;
 mod machine;
+mod page_requests;
 
 use std::collections::BTreeMap;
 
