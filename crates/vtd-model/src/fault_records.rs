@@ -21,6 +21,12 @@ impl FaultRecords {
         !self.overflow && self.taken.get(self.next) == Some(&false)
     }
 
+    /// FSTS.PPF.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.taken.contains(&true)
+    }
+
     /// A fault happens: its register is taken and returned, or PFO set.
     pub fn record(&mut self) -> Option<usize> {
         if !self.has_room() {

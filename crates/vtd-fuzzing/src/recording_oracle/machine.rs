@@ -33,6 +33,8 @@ pub(super) struct Machine {
     told: VecDeque<DeviceTlb>,
     /// A wait that waits for devices. It stands at the head, or the queue was disabled behind it.
     waiting: Option<Wait>,
+    /// Time-outs that are told when ITE is clear.
+    timeouts: u32,
     /// What page requests lead to.
     pub(super) expected: Expected,
     pub(super) host: HostState,
@@ -69,6 +71,7 @@ impl Machine {
             statuses: VecDeque::new(),
             told: VecDeque::new(),
             waiting: None,
+            timeouts: 0,
             expected: Expected::default(),
             host: HostState::default(),
             shadows: header.format_version == FormatVersion::Two,
@@ -86,6 +89,9 @@ impl Machine {
             Event::Mem { gpa, bytes } => self.memory.write(gpa.0, bytes, &mut self.history),
             Event::Zero { gpa } => self.memory.clear(gpa.0, &mut self.history),
             Event::Write { offset, size, value } => self.write(*offset, *size, *value),
+            Event::Read { offset, size: 4 | 8, value } if self.strict => {
+                self.compare_register(line, *offset, *value);
+            }
             Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
             Event::DeviceTlb { source_id, pasids, range } => {
                 if !self.ignores_device_tlb {
@@ -129,6 +135,7 @@ impl Machine {
                 self.history.invalidated(Invalidation::Everything);
                 self.devices.reset();
                 self.waiting = None;
+                self.timeouts = 0;
                 self.statuses.clear();
                 self.told.clear();
                 self.expected.clear();
@@ -166,7 +173,42 @@ impl Machine {
         if self.registers.unit.translation != before {
             self.host.covered(Scope::Everything);
         }
+        if self.timeouts > 0 && !self.registers.queue.timeout && self.registers.queue.enabled {
+            self.timeouts -= 1;
+            self.registers.queue.timeout = true;
+            self.abort_wait();
+        }
         self.run_queue();
+    }
+
+    /// Registers that say how far the queues are, and why one stands still.
+    fn compare_register(&mut self, line: u64, offset: u64, value: u64) {
+        let Registers { unit, queue, faults, .. } = &self.registers;
+        let requests = &unit.page_requests;
+        let (name, seen, expected) = match offset {
+            0x34 => {
+                let causes = u64::from(queue.timeout) << 6
+                    | u64::from(queue.error) << 4
+                    | u64::from(faults.is_pending()) << 1
+                    | u64::from(faults.overflow);
+                ("read of FSTS", value & 0x53, causes)
+            }
+            // With a failed host call, or something outstanding when it is disabled, the queue stands still for a while.
+            0x80 if self.host_failed || !queue.enabled && self.devices.is_waited_for() => return,
+            0x80 => ("read of IQH", value, queue.head),
+            0xb0 => ("read of IQEI", value & 0xf, u64::from(queue.code)),
+            0xc8 => ("read of PQT", value, requests.tail),
+            0xdc => {
+                let status = u64::from(requests.overflow) << 1 | u64::from(requests.pending);
+                ("read of PRS", value & 3, status)
+            }
+            _ => return,
+        };
+        if seen == expected {
+            self.report.count(name);
+        } else {
+            self.report.difference(line, format!("{name} is {seen:x} in place of {expected:x}"));
+        }
     }
 
     /// Carries out descriptors until the queue is empty or has to wait.
@@ -230,8 +272,15 @@ impl Machine {
         if !self.devices.done(source_id) {
             return;
         }
+        if std::mem::replace(&mut self.registers.queue.timeout, true) {
+            self.timeouts += 1;
+        } else {
+            self.abort_wait();
+        }
+    }
+
+    fn abort_wait(&mut self) {
         let queue = &mut self.registers.queue;
-        queue.timeout = true;
         if self.waiting.take().is_some() && queue.enabled {
             queue.head = (queue.head + queue.descriptor_size()) % queue.size();
         }
