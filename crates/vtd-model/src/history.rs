@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::capabilities::Capabilities;
 use crate::coverage::{Held, Rule};
 use crate::invalidation::Invalidation;
+use crate::path::Update;
 
 /// A moment: how many writes and invalidations have been before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,16 +60,19 @@ impl History {
         Moment(self.moment)
     }
 
-    /// The qword at an address was overwritten.
-    pub fn wrote(&mut self, address: u64, old: u64, new: u64) {
-        if old == new {
-            return;
-        }
+    /// Qwords were overwritten, all at once: no request can have seen some of them changed and others not yet.
+    pub fn wrote(&mut self, updates: &[Update]) {
         let floor = self.floor();
-        let past = self.past.entry(address).or_default();
-        past.retain(|&(_, end)| end > floor);
-        past.push((old, self.moment));
-        self.moment += 1;
+        let mut changed = false;
+        for &Update { address, old, new } in updates {
+            if old != new {
+                let past = self.past.entry(address).or_default();
+                past.retain(|&(_, end)| end > floor);
+                past.push((old, self.moment));
+                changed = true;
+            }
+        }
+        self.moment += u64::from(changed);
     }
 
     /// An invalidation is complete.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vtd_model::{History, Memory};
+use vtd_model::{History, Memory, Update};
 
 const WORDS: usize = 512;
 
@@ -20,10 +20,11 @@ impl Memory for KnownMemory {
 }
 
 impl KnownMemory {
-    /// Bytes from an address on, told to the history in whole qwords.
+    /// Bytes from an address on, written at once; the history is told of whole qwords.
     pub(super) fn write(&mut self, gpa: u64, bytes: &[u8], history: &mut History) {
         let mut rest = bytes;
         let mut at = gpa;
+        let mut updates = Vec::new();
         while !rest.is_empty() {
             let qword = at & !7;
             let offset = usize::try_from(at & 7).unwrap_or(0);
@@ -34,11 +35,12 @@ impl KnownMemory {
                 *place = *byte;
             }
             let new = u64::from_le_bytes(image);
-            history.wrote(qword, old, new);
+            updates.push(Update { address: qword, old, new });
             self.set(qword, new);
             at = qword.wrapping_add(8);
             rest = behind;
         }
+        history.wrote(&updates);
     }
 
     /// A page of zeros.

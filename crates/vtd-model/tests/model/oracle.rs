@@ -1,0 +1,554 @@
+//! What caches may hold: an entry's value counts as long as it was in memory at some moment since the last invalidation that
+//! covered the cache holding it. Reference, "Order of invalidation" and "Invalidation descriptors".
+
+use vtd_model::{
+    Access, Allowed, Answer, History, InterruptAnswer, InterruptRequest, Invalidation as I, Moment,
+    Pages, Path, Request, Update,
+};
+
+use super::guest::{Guest, SOURCE, address, code};
+
+struct Machine {
+    guest: Guest,
+    history: History,
+}
+
+impl Machine {
+    fn new(guest: Guest) -> Self {
+        let history = History::new(guest.unit.capabilities);
+        Self { guest, history }
+    }
+
+    fn write(&mut self, address: u64, value: u64) {
+        self.write_all(&[(address, value)]);
+    }
+
+    fn write_all(&mut self, values: &[(u64, u64)]) {
+        let update = |&(address, new)| Update { address, old: self.guest.get(address), new };
+        self.history.wrote(&values.iter().map(update).collect::<Vec<_>>());
+        for &(address, value) in values {
+            self.guest.set(address, value);
+        }
+    }
+
+    fn judge(
+        &self,
+        pasid: Option<u32>,
+        at: u64,
+        since: Moment,
+        seen: impl FnMut(&Answer) -> bool,
+    ) -> Option<Allowed> {
+        let request = Request { source_id: SOURCE, pasid, address: at, access: Access::READ };
+        self.history.judge(&self.guest.unit, &self.guest.memory, &request, since, seen).ok()
+    }
+
+    /// Whether a read of 5000 may lead to an address.
+    fn leads(&self, pasid: u32, to: u64) -> Option<Allowed> {
+        let now = self.history.moment();
+        self.judge(Some(pasid), 0x5000, now, |answer| address(*answer) == Some(to))
+    }
+
+    /// Whether it may fault.
+    fn faults(&self, pasid: u32, with: u8) -> Option<Allowed> {
+        let now = self.history.moment();
+        self.judge(Some(pasid), 0x5000, now, |answer| code(*answer) == with)
+    }
+}
+
+fn pages(first: u64, last: u64, leaf_only: bool) -> Pages {
+    Pages { first, last, leaf_only }
+}
+
+/// A change to what PASID 1, 2 or 3 leads through, an invalidation, and whether the old address may still be reached.
+#[test]
+fn what_covers_what() {
+    let leaf = (1, 0x2_3028, 0x70_1007);
+    let table = (1, 0x2_2000, 0x2_4007);
+    let pasid_entry = (1, 0x1_1050, 0x2_5000);
+    let domain = (1, 0x1_1048, 0x6);
+    let directory = (1, 0x1_0000, 0x1_2001);
+    let context = (1, 0x2300, 0x1_301d);
+    let root = (1, 0x1000, 0x4001);
+    let second = (2, 0x3_3028, 0x80_1003);
+    let second_table = (2, 0x3_2000, 0x3_4003);
+    let rows: &[(&str, (u32, u64, u64), I, bool)] = &[
+        // First-stage leaf: IOTLB.
+        (
+            "type 6, the page",
+            leaf,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x5000, 0x5fff, false) },
+            false,
+        ),
+        (
+            "type 6, the page, leaf only",
+            leaf,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x5000, 0x5fff, true) },
+            false,
+        ),
+        (
+            "type 6, another page",
+            leaf,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x6000, 0x6fff, false) },
+            true,
+        ),
+        (
+            "type 6, a range",
+            leaf,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0, 0x7fff, false) },
+            false,
+        ),
+        (
+            "type 6, another PASID",
+            leaf,
+            I::PasidIotlbPages { domain: 5, pasid: 2, pages: pages(0x5000, 0x5fff, false) },
+            true,
+        ),
+        (
+            "type 6, another domain",
+            leaf,
+            I::PasidIotlbPages { domain: 6, pasid: 1, pages: pages(0x5000, 0x5fff, false) },
+            true,
+        ),
+        ("type 6, all of the PASID", leaf, I::PasidIotlb { domain: 5, pasid: 1 }, false),
+        ("type 6, all of another", leaf, I::PasidIotlb { domain: 5, pasid: 0 }, true),
+        ("type 2, domain", leaf, I::IotlbDomain { domain: 5 }, false),
+        ("type 2, another domain", leaf, I::IotlbDomain { domain: 6 }, true),
+        (
+            "type 2, page: second-stage addresses",
+            leaf,
+            I::IotlbPages { domain: 5, pages: pages(0x5000, 0x5fff, false) },
+            true,
+        ),
+        ("type 2, global", leaf, I::IotlbGlobal, false),
+        ("type 7 says nothing of the IOTLB", leaf, I::PasidGlobal, true),
+        ("type 1 neither", leaf, I::ContextGlobal, true),
+        (
+            "a page request for the page",
+            leaf,
+            I::FaultingPage { source_id: SOURCE, pasid: 1, address: 0x5000 },
+            false,
+        ),
+        (
+            "a page request for another",
+            leaf,
+            I::FaultingPage { source_id: SOURCE, pasid: 1, address: 0x6000 },
+            true,
+        ),
+        ("everything", leaf, I::Everything, false),
+        // A table above: paging-structure cache.
+        (
+            "IH=1 says that tables did not change",
+            table,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x5000, 0x5fff, true) },
+            true,
+        ),
+        (
+            "IH=0",
+            table,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x5000, 0x5fff, false) },
+            false,
+        ),
+        (
+            "any address of the 2 MiB",
+            table,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x1f_f000, 0x1f_ffff, false) },
+            false,
+        ),
+        (
+            "none of them",
+            table,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x20_0000, 0x20_0fff, false) },
+            true,
+        ),
+        // PASID-table entry.
+        ("type 7, PASID", pasid_entry, I::Pasid { domain: 5, pasid: 1 }, false),
+        ("type 7, another PASID", pasid_entry, I::Pasid { domain: 5, pasid: 2 }, true),
+        ("type 7, another domain", pasid_entry, I::Pasid { domain: 6, pasid: 1 }, true),
+        ("type 7, domain", pasid_entry, I::PasidDomain { domain: 5 }, false),
+        ("type 7, global", pasid_entry, I::PasidGlobal, false),
+        (
+            "type 1 of the device drops it too",
+            pasid_entry,
+            I::ContextDevice { domain: 0, source_id: SOURCE, function_mask: 0 },
+            false,
+        ),
+        (
+            "type 1 with a function mask",
+            pasid_entry,
+            I::ContextDevice { domain: 0, source_id: SOURCE | 4, function_mask: 1 },
+            false,
+        ),
+        (
+            "type 1 of another device",
+            pasid_entry,
+            I::ContextDevice { domain: 0, source_id: SOURCE | 1, function_mask: 2 },
+            true,
+        ),
+        (
+            "type 1 by domain is global in scalable mode",
+            pasid_entry,
+            I::ContextDomain { domain: 99 },
+            false,
+        ),
+        ("type 2 says nothing of it", pasid_entry, I::IotlbGlobal, true),
+        ("type 6 neither", pasid_entry, I::PasidIotlb { domain: 5, pasid: 1 }, true),
+        // Directory entry: it goes with the entry below it.
+        ("directory: type 7, PASID", directory, I::Pasid { domain: 5, pasid: 1 }, false),
+        ("directory: type 7, another domain", directory, I::PasidDomain { domain: 6 }, true),
+        ("directory: type 1", directory, I::ContextGlobal, false),
+        // Context and root entry.
+        (
+            "context: type 1, device",
+            context,
+            I::ContextDevice { domain: 0, source_id: SOURCE, function_mask: 0 },
+            false,
+        ),
+        (
+            "context: type 1, another device",
+            context,
+            I::ContextDevice { domain: 0, source_id: 0x20, function_mask: 3 },
+            true,
+        ),
+        ("context: type 7", context, I::PasidGlobal, true),
+        ("root: type 1, global", root, I::ContextGlobal, false),
+        (
+            "root: type 1, device",
+            root,
+            I::ContextDevice { domain: 0, source_id: SOURCE, function_mask: 0 },
+            false,
+        ),
+        ("root: type 7", root, I::PasidGlobal, true),
+        // Second stage.
+        (
+            "second: type 2, page",
+            second,
+            I::IotlbPages { domain: 6, pages: pages(0x5000, 0x5fff, true) },
+            false,
+        ),
+        (
+            "second: type 2, another page",
+            second,
+            I::IotlbPages { domain: 6, pages: pages(0x6000, 0x6fff, false) },
+            true,
+        ),
+        (
+            "second: type 2, another domain",
+            second,
+            I::IotlbPages { domain: 5, pages: pages(0x5000, 0x5fff, false) },
+            true,
+        ),
+        ("second: type 2, domain", second, I::IotlbDomain { domain: 6 }, false),
+        (
+            "second: type 6 is not of second stages",
+            second,
+            I::PasidIotlb { domain: 6, pasid: 2 },
+            true,
+        ),
+        (
+            "second: IH=1",
+            second_table,
+            I::IotlbPages { domain: 6, pages: pages(0x5000, 0x5fff, true) },
+            true,
+        ),
+        (
+            "second: IH=0",
+            second_table,
+            I::IotlbPages { domain: 6, pages: pages(0x5000, 0x5fff, false) },
+            false,
+        ),
+        // The domain alone changes nothing of the answer.
+        ("domain", domain, I::PasidGlobal, true),
+    ];
+    for &(name, (pasid, at, value), invalidation, stale) in rows {
+        let mut machine = Machine::new(Guest::scalable());
+        let old = if pasid == 2 { 0x80_0000 } else { 0x70_0000 };
+        machine.write(at, value);
+        assert!(machine.leads(pasid, old).is_some(), "{name}: not invalidated yet");
+        machine.history.invalidated(invalidation);
+        assert_eq!(machine.leads(pasid, old).is_some(), stale, "{name}");
+        assert_eq!(machine.leads(pasid, 0xdead_0000), None, "{name}: never there");
+    }
+}
+
+/// The same, where translations go with what they were made through.
+#[test]
+fn dependents() {
+    for (invalidation, stale) in [
+        (I::ContextGlobal, false),
+        (I::ContextDevice { domain: 0, source_id: SOURCE, function_mask: 0 }, false),
+        (I::ContextDevice { domain: 0, source_id: 0x20, function_mask: 0 }, true),
+        (I::PasidGlobal, false),
+        (I::Pasid { domain: 5, pasid: 1 }, false),
+        (I::Pasid { domain: 5, pasid: 2 }, true),
+        (I::PasidDomain { domain: 6 }, true),
+    ] {
+        let mut machine = Machine::new(Guest::scalable());
+        machine.history = History::with_dependents(machine.guest.unit.capabilities);
+        machine.write(0x2_3028, 0x70_1007);
+        machine.history.invalidated(invalidation);
+        assert_eq!(machine.leads(1, 0x70_0000).is_some(), stale, "{invalidation:?}");
+        assert_eq!(machine.leads(1, 0x70_1000), Some(Allowed::Present));
+    }
+}
+
+/// "PASID entry replaced in place": it was cached with the old domain, so the descriptor with the old domain drops it.
+#[test]
+fn replaced_with_another_domain() {
+    for (domain, stale) in [(5, false), (6, true)] {
+        let mut machine = Machine::new(Guest::scalable());
+        machine.write_all(&[(0x1_1048, 6), (0x1_1050, 0x2_5000)]);
+        machine.history.invalidated(I::Pasid { domain, pasid: 1 });
+        assert_eq!(machine.leads(1, 0x70_0000).is_some(), stale, "domain {domain}");
+        assert_eq!(machine.faults(1, 0x71), Some(Allowed::Present));
+    }
+}
+
+/// Only values since the last covering invalidation count, and each entry has its own.
+#[test]
+fn several_values() {
+    let mut machine = Machine::new(Guest::scalable());
+    for (value, invalidate) in [(0x71_0007, true), (0x72_0007, false), (0x73_0007, false)] {
+        machine.write(0x2_3028, value);
+        if invalidate {
+            machine.history.invalidated(I::PasidIotlb { domain: 5, pasid: 1 });
+        }
+    }
+    for (to, expected) in [
+        (0x70_0000, None),
+        (0x71_0000, Some(Allowed::Cached)),
+        (0x72_0000, Some(Allowed::Cached)),
+        (0x73_0000, Some(Allowed::Present)),
+    ] {
+        assert_eq!(machine.leads(1, to), expected, "{to:x}");
+    }
+    // Another table with another leaf: the old table with its newer leaf, and the new one.
+    machine.write(0x2_6028, 0x76_0007);
+    machine.write(0x2_2000, 0x2_6007);
+    machine.write(0x2_3028, 0x74_0007);
+    for (to, expected) in [
+        (0x73_0000, Some(Allowed::Cached)),
+        (0x74_0000, Some(Allowed::Cached)),
+        (0x76_0000, Some(Allowed::Present)),
+        (0x75_0000, None),
+    ] {
+        assert_eq!(machine.leads(1, to), expected, "{to:x}");
+    }
+}
+
+/// "Not-present results are not cached", nor malformed ones; present ones above them may be.
+#[test]
+fn what_is_not_present_is_never_cached() {
+    for (at, bad, good, fault) in [
+        (0x2_3028, 0x70_0000, 0x70_0007, 0x71),
+        (0x2_3028, 0x70_0007 | 1 << 46, 0x70_0007, 0x72),
+        (0x1_1040, 0x40, 0x41, 0x59),
+        (0x1_1078, 1, 0, 0x5a),
+        (0x1_0000, 0, 0x1_1001, 0x51),
+        (0x2300, 0x1_001c, 0x1_001d, 0x41),
+        (0x2300, 0x1_003d, 0x1_001d, 0x42),
+        (0x1000, 0, 0x2001, 0x39),
+    ] {
+        let mut guest = Guest::scalable();
+        guest.set(at, bad);
+        let mut machine = Machine::new(guest);
+        assert_eq!(machine.faults(1, fault), Some(Allowed::Present), "{fault:x}");
+        machine.write(at, good);
+        assert_eq!(machine.faults(1, fault), None, "{fault:x} is of the past");
+        assert_eq!(machine.leads(1, 0x70_0000), Some(Allowed::Present));
+        machine.write(at, bad);
+        assert_eq!(machine.leads(1, 0x70_0000), Some(Allowed::Cached), "{fault:x}");
+        assert_eq!(machine.faults(1, fault), Some(Allowed::Present), "{fault:x}");
+    }
+}
+
+/// A permission may be cached, so its fault may be stale too.
+#[test]
+fn permissions_may_be_cached() {
+    let mut machine = Machine::new(Guest::scalable());
+    machine.write(0x2_3028, 0x70_0003);
+    machine.write(0x2_3028, 0x70_0007);
+    assert_eq!(machine.faults(1, 0x81), Some(Allowed::Cached));
+    machine.history.invalidated(I::PasidIotlb { domain: 5, pasid: 1 });
+    assert_eq!(machine.faults(1, 0x81), None);
+}
+
+/// What changed, and what was invalidated, while the request was under way.
+#[test]
+fn requests_under_way() {
+    let mut machine = Machine::new(Guest::scalable());
+    let before = machine.history.moment();
+    machine.write(0x2_3028, 0);
+    machine.write(0x2_3028, 0x70_1007);
+    machine.history.invalidated(I::PasidIotlb { domain: 5, pasid: 1 });
+    let after = machine.history.moment();
+    for (to, of_before, of_after) in
+        [(Some(0x70_0000), true, false), (None, true, false), (Some(0x70_1000), true, true)]
+    {
+        for (since, expected) in [(before, of_before), (after, of_after)] {
+            let judged = machine.judge(Some(1), 0x5000, since, |answer| address(*answer) == to);
+            assert_eq!(judged.is_some(), expected, "{to:x?}");
+        }
+    }
+}
+
+/// Nested: first-stage entries go by type 6, second-stage ones by type 2, each by its own address.
+#[test]
+fn nested() {
+    for (at, value, invalidation, stale) in [
+        (0x2_3028, 0x70_1007, I::PasidIotlb { domain: 7, pasid: 3 }, false),
+        (0x2_3028, 0x70_1007, I::IotlbDomain { domain: 7 }, false),
+        (
+            0x2_3028,
+            0x70_1007,
+            I::IotlbPages { domain: 7, pages: pages(0x70_0000, 0x70_0fff, false) },
+            true,
+        ),
+        (0x3_2018, 0x40_0083, I::PasidIotlb { domain: 7, pasid: 3 }, true),
+        (
+            0x3_2018,
+            0x40_0083,
+            I::IotlbPages { domain: 7, pages: pages(0x70_0000, 0x70_0fff, false) },
+            false,
+        ),
+        (
+            0x3_2018,
+            0x40_0083,
+            I::IotlbPages { domain: 7, pages: pages(0x5000, 0x5fff, false) },
+            true,
+        ),
+        // The page of a first-stage table.
+        (
+            0x3_3118,
+            0x2_7003,
+            I::IotlbPages { domain: 7, pages: pages(0x2_3000, 0x2_3fff, true) },
+            false,
+        ),
+        (
+            0x3_3118,
+            0x2_7003,
+            I::IotlbPages { domain: 7, pages: pages(0x2_2000, 0x2_2fff, true) },
+            true,
+        ),
+    ] {
+        let mut machine = Machine::new(Guest::scalable());
+        machine.write(at, value);
+        assert!(machine.leads(3, 0x70_0000).is_some());
+        machine.history.invalidated(invalidation);
+        assert_eq!(machine.leads(3, 0x70_0000).is_some(), stale, "{at:x} {invalidation:x?}");
+    }
+}
+
+/// Legacy mode: context entries have domains, and the domain with which they were cached counts.
+#[test]
+fn legacy_mode() {
+    for (at, value, invalidation, stale) in [
+        (0x2180, 0x3_4001, I::ContextDomain { domain: 9 }, false),
+        (0x2180, 0x3_4001, I::ContextDomain { domain: 8 }, true),
+        (
+            0x2180,
+            0x3_4001,
+            I::ContextDevice { domain: 9, source_id: SOURCE, function_mask: 0 },
+            false,
+        ),
+        (0x2180, 0x3_4001, I::ContextDevice { domain: 9, source_id: 0, function_mask: 0 }, true),
+        (0x2180, 0x3_4001, I::IotlbGlobal, true),
+        (
+            0x1000,
+            0x5001,
+            I::ContextDevice { domain: 9, source_id: SOURCE, function_mask: 0 },
+            false,
+        ),
+        (0x3_3028, 0x80_1003, I::IotlbDomain { domain: 9 }, false),
+        (0x3_3028, 0x80_1003, I::ContextGlobal, true),
+    ] {
+        let mut machine = Machine::new(Guest::legacy());
+        machine.write(at, value);
+        machine.history.invalidated(invalidation);
+        let now = machine.history.moment();
+        let old = machine.judge(None, 0x5000, now, |answer| address(*answer) == Some(0x80_0000));
+        assert_eq!(old.is_some(), stale, "{at:x} {invalidation:x?}");
+    }
+}
+
+/// Requests without PASID: their entries are cached under RID_PASID.
+#[test]
+fn rid_pasid() {
+    for (pasid, stale) in [(1, false), (0, true)] {
+        let mut guest = Guest::scalable();
+        guest.set(0x2308, 1);
+        let mut machine = Machine::new(guest);
+        machine.write(0x2_3028, 0x70_1007);
+        machine.history.invalidated(I::PasidIotlb { domain: 5, pasid });
+        let now = machine.history.moment();
+        let old = machine.judge(None, 0x5000, now, |answer| address(*answer) == Some(0x70_0000));
+        assert_eq!(old.is_some(), stale, "PASID {pasid}");
+    }
+}
+
+#[test]
+fn interrupt_entries() {
+    for (invalidation, stale) in [
+        (I::InterruptGlobal, false),
+        (I::InterruptIndex { index: 3, mask: 0 }, false),
+        (I::InterruptIndex { index: 0, mask: 2 }, false),
+        (I::InterruptIndex { index: 4, mask: 2 }, true),
+        (I::InterruptIndex { index: 2, mask: 0 }, true),
+        (I::IotlbGlobal, true),
+    ] {
+        let mut guest = Guest::scalable();
+        guest.unit.interrupts.enabled = true;
+        guest.unit.interrupts.table = Some(0x4_0007);
+        guest.set(0x4_0030, 0x41_0001);
+        let mut machine = Machine::new(guest);
+        machine.write(0x4_0030, 0x42_0001);
+        machine.history.invalidated(invalidation);
+        let request = InterruptRequest { source_id: SOURCE, address: 0xfee0_0070, data: 0 };
+        let judged = |vector| {
+            let Machine { guest, history } = &machine;
+            let now = history.moment();
+            history.judge_interrupt(&guest.unit, &guest.memory, &request, now, |answer| {
+                matches!(answer, InterruptAnswer::Remapped(found) if found.vector == vector)
+            })
+        };
+        assert_eq!(judged(0x41).is_ok(), stale, "{invalidation:?}");
+        assert_eq!(judged(0x42), Ok(Allowed::Present));
+    }
+}
+
+/// A reason in words: what it could have been, and what is in memory.
+#[test]
+fn refusal() {
+    let mut machine = Machine::new(Guest::scalable());
+    machine.write(0x2_3028, 0x70_1007);
+    let request =
+        Request { source_id: SOURCE, pasid: Some(1), address: 0x5000, access: Access::READ };
+    let Machine { guest, history } = &machine;
+    let now = history.moment();
+    let refused = history.judge(&guest.unit, &guest.memory, &request, now, |_| false).unwrap_err();
+    let text = refused.to_string();
+    for part in ["701000", "700000", "first-stage entry of level 1 23028: 701007"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+/// A path may be used again, and history that nothing can hold any more is forgotten.
+#[test]
+fn bounded() {
+    let mut machine = Machine::new(Guest::scalable());
+    for round in 0..10_000_u64 {
+        machine.write(0x2_3028, 0x70_0007 + (round % 7 << 12));
+        machine.write(0x6_0000 + 8 * (round % 5000), round);
+        machine.history.invalidated(I::PasidIotlb { domain: 5, pasid: 1 });
+        if round % 100 == 0 {
+            machine.history.invalidated(I::Everything);
+        }
+    }
+    assert_eq!(machine.leads(1, 0x70_0000 + (9_999 % 7 << 12)), Some(Allowed::Present));
+    let mut path = Path::new();
+    let request =
+        Request { source_id: SOURCE, pasid: Some(1), address: 0x5000, access: Access::READ };
+    for _ in 0..3 {
+        let _ = machine.guest.unit.translate(&machine.guest.memory, &request, &mut path);
+        assert_eq!(path.reads.len(), 18);
+    }
+}
