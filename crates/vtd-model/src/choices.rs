@@ -115,7 +115,7 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
                 continue;
             }
             let allowed = if is_present(place.kind, first) {
-                let held = held(place, &entry);
+                let held = held(place, &entry, present);
                 self.history.may_hold(&held, end, self.since) && self.above_fits(&held)
             } else {
                 // What is not present is never cached.
@@ -184,7 +184,7 @@ impl<M: Memory + ?Sized> Tables for Choices<'_, M> {
 }
 
 /// The entry, as a cache that holds it knows it.
-fn held(place: Place, entry: &[u64; 8]) -> Held {
+fn held(place: Place, entry: &[u64; 8], present: &[u64]) -> Held {
     let &[first, second, ..] = entry;
     let domain = match place.kind {
         EntryKind::Context if place.tag.legacy => Some(low16(field(second, 23, 8))),
@@ -198,7 +198,11 @@ fn held(place: Place, entry: &[u64; 8]) -> Held {
         }
         _ => false,
     };
-    Held { kind: place.kind, tag: place.tag, domain, leaf }
+    let in_memory = match (place.kind, present) {
+        (EntryKind::PasidEntry, &[first, second, ..]) => Some((place.address, [first, second])),
+        _ => None,
+    };
+    Held { kind: place.kind, tag: place.tag, domain, leaf, in_memory }
 }
 
 /// What is not present is never cached.

@@ -23,18 +23,30 @@ pub(crate) struct Held {
     pub(crate) domain: Option<u16>,
     /// Page-table entries: it is a leaf.
     pub(crate) leaf: bool,
+    /// PASID-table entries: where they lie, and what the first two qwords hold now.
+    pub(crate) in_memory: Option<(u64, [u64; 2])>,
 }
 
 impl Held {
     /// Whether an invalidation surely drops it. More may always be dropped, so what is not sure does not count.
-    pub(crate) fn is_dropped_by(&self, invalidation: &Invalidation, rule: Rule) -> bool {
+    /// A PASID-cache invalidation with the domain that the entry in memory names, `renamed`, counts too: "both domains have
+    /// to lead to the entry".
+    pub(crate) fn is_dropped_by(
+        &self,
+        invalidation: &Invalidation,
+        rule: Rule,
+        renamed: Option<u16>,
+    ) -> bool {
         if *invalidation == Invalidation::Everything {
             return true;
         }
         match self.kind {
             EntryKind::Root | EntryKind::Context => self.by_context(invalidation),
             EntryKind::Directory | EntryKind::PasidEntry => {
-                self.by_context(invalidation) || self.by_pasid(invalidation)
+                let renamed = Self { domain: renamed, ..*self };
+                self.by_context(invalidation)
+                    || self.by_pasid(invalidation)
+                    || renamed.domain.is_some() && renamed.by_pasid(invalidation)
             }
             EntryKind::FirstStage { level } => {
                 self.by_first_stage(invalidation, level) || self.by_dependence(invalidation, rule)

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::bits::low16;
 use crate::capabilities::Capabilities;
 use crate::coverage::{Held, Rule};
 use crate::invalidation::Invalidation;
@@ -111,9 +112,17 @@ impl History {
     pub(crate) fn may_hold(&self, held: &Held, end: u64, since: Moment) -> bool {
         let invalidations = self.invalidations.iter().rev();
         end >= since.0
-            || !invalidations
-                .take_while(|&&(at, _)| at > end)
-                .any(|(at, what)| *at < since.0 && held.is_dropped_by(what, self.rule))
+            || !invalidations.take_while(|&&(at, _)| at > end).any(|(at, what)| {
+                *at < since.0 && held.is_dropped_by(what, self.rule, self.renamed(held, *at))
+            })
+    }
+
+    /// The domain that a PASID-table entry named in memory at a moment.
+    fn renamed(&self, held: &Held, at: u64) -> Option<u16> {
+        let (address, [first, second]) = held.in_memory?;
+        let first = self.before(address, at).unwrap_or(first);
+        let second = self.before(address.wrapping_add(8), at).unwrap_or(second);
+        (first & 1 == 1).then(|| low16(second))
     }
 
     /// The moments at which one of the qwords from an address on was overwritten, the newest first.

@@ -291,10 +291,11 @@ fn dependents() {
     }
 }
 
-/// "PASID entry replaced in place": it was cached with the old domain, so the descriptor with the old domain drops it.
+/// "PASID entry replaced in place": it was cached with the old domain, memory has the new one. "Both domains have to lead to the
+/// entry."
 #[test]
 fn replaced_with_another_domain() {
-    for (domain, stale) in [(5, false), (6, true)] {
+    for (domain, stale) in [(5, false), (6, false), (7, true)] {
         let mut machine = Machine::new(Guest::scalable());
         machine.write_all(&[(0x1_1048, 6), (0x1_1050, 0x2_5000)]);
         machine.history.invalidated(I::Pasid { domain, pasid: 1 });
