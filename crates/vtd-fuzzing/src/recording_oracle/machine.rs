@@ -93,15 +93,11 @@ impl Machine {
                 self.compare_register(line, *offset, *value);
             }
             Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
-            Event::DeviceTlb { source_id, pasids, range } => {
-                if !self.ignores_device_tlb {
-                    self.device_told(line, source_id.0, *pasids, *range);
-                }
+            Event::DeviceTlb { source_id, pasids, range } if !self.ignores_device_tlb => {
+                self.device_told(line, source_id.0, *pasids, *range);
             }
-            Event::DeviceTlbDone { source_id } => {
-                if self.devices.done(source_id.0) {
-                    self.run_queue();
-                }
+            Event::DeviceTlbDone { source_id } if self.devices.done(source_id.0) => {
+                self.run_queue();
             }
             Event::DeviceTlbTimeout { source_id } => self.time_out(source_id.0),
             Event::Endpoint { source_id, later } => {
@@ -141,10 +137,8 @@ impl Machine {
                 self.expected.clear();
                 self.host.covered(Scope::Everything);
             }
-            Event::Fault { .. } => {
-                if !self.page_request_faulted(line, event) {
-                    self.faults.push(event.clone());
-                }
+            Event::Fault { .. } if !self.page_request_faulted(line, event) => {
+                self.faults.push(event.clone());
             }
             Event::Dma { .. }
             | Event::Translate { .. }
@@ -336,7 +330,7 @@ impl Machine {
         match self.told.pop_front() {
             Some(expected) if expected == seen => self.report.count("device-tlb"),
             expected => {
-                self.report.difference(line, format!("told {seen:x?} in place of {expected:x?}"))
+                self.report.difference(line, format!("told {seen:x?} in place of {expected:x?}"));
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The model held against the reference in raw integers, row by row.
 
+#![allow(clippy::type_complexity, reason = "rows of tables")]
+
 mod accessed_dirty;
 mod desired;
 mod device_tlbs;

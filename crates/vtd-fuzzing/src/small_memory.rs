@@ -1,0 +1,212 @@
+//! Guest memory for fuzzing: a few pages, quick to set back, that can change while it is read.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use vtd_memory::{AccessError, GuestMemory};
+use vtd_spec::Gpa;
+
+/// How many pages of 4 KiB there are, from address 0 on; everything above is not backed.
+pub const PAGES: u64 = 32;
+const QWORDS_OF_A_PAGE: usize = 512;
+const QWORDS: usize = 32 * QWORDS_OF_A_PAGE;
+
+/// A change that happens between two reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trap {
+    /// How many qwords are read before it.
+    pub reads: u32,
+    /// Where: the address of a qword.
+    pub place: u64,
+    /// What it holds then.
+    pub value: u64,
+}
+
+/// A change of memory, in the order in which they happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The address of the qword.
+    pub place: u64,
+    /// What it held.
+    pub old: u64,
+    /// What it holds now.
+    pub value: u64,
+}
+
+/// [`PAGES`] pages of memory.
+///
+/// It remembers which pages have been written, so that setting it back costs what was written. Every change is noted, whoever made it.
+#[derive(Debug)]
+pub struct SmallMemory {
+    qwords: Box<[AtomicU64]>,
+    written: AtomicU32,
+    armed: AtomicBool,
+    trap: Mutex<Option<Trap>>,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl Default for SmallMemory {
+    fn default() -> Self {
+        Self {
+            qwords: (0..QWORDS).map(|_| AtomicU64::new(0)).collect(),
+            written: AtomicU32::new(0),
+            armed: AtomicBool::new(false),
+            trap: Mutex::default(),
+            changes: Mutex::default(),
+        }
+    }
+}
+
+impl SmallMemory {
+    /// Everything holds zeros again, nothing is noted and no trap is set.
+    pub fn clear(&self) {
+        let written = self.written.swap(0, Ordering::Relaxed);
+        for (page, qwords) in self.qwords.chunks_exact(QWORDS_OF_A_PAGE).enumerate() {
+            if written >> page & 1 == 1 {
+                qwords.iter().for_each(|qword| qword.store(0, Ordering::Relaxed));
+            }
+        }
+        self.armed.store(false, Ordering::Relaxed);
+        *self.trap() = None;
+        self.changes().clear();
+    }
+
+    /// The qword at `place`; 0 where there is none.
+    #[must_use]
+    pub fn get(&self, place: u64) -> u64 {
+        self.qword(place).map_or(0, |qword| qword.load(Ordering::Relaxed))
+    }
+
+    /// Whether there is a qword at `place`.
+    #[must_use]
+    pub fn is_backed(&self, place: u64) -> bool {
+        self.qword(place).is_some()
+    }
+
+    /// The guest writes a qword, where there is one.
+    pub fn put(&self, place: u64, value: u64) {
+        if let Some(qword) = self.qword(place) {
+            let old = qword.swap(value, Ordering::AcqRel);
+            self.note(place, old, value);
+        }
+    }
+
+    /// Has the memory change after some more reads. The last trap that was set counts.
+    pub fn set_trap(&self, trap: Trap) {
+        *self.trap() = Some(trap);
+        self.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the trap away, sprung or not.
+    pub fn disarm(&self) {
+        *self.trap() = None;
+        self.armed.store(false, Ordering::Relaxed);
+    }
+
+    /// Hands over the changes since the last time.
+    pub fn take_changes(&self, into: &mut Vec<Change>) {
+        into.clear();
+        std::mem::swap(into, &mut self.changes());
+    }
+
+    fn qword(&self, place: u64) -> Option<&AtomicU64> {
+        if !place.is_multiple_of(8) {
+            return None;
+        }
+        self.qwords.get(usize::try_from(place / 8).ok()?)
+    }
+
+    fn note(&self, place: u64, old: u64, value: u64) {
+        self.written.fetch_or(1 << (place >> 12), Ordering::Relaxed);
+        self.changes().push(Change { place, old, value });
+    }
+
+    fn trap(&self) -> MutexGuard<'_, Option<Trap>> {
+        self.trap.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changes(&self) -> MutexGuard<'_, Vec<Change>> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spring(&self) {
+        let sprung = {
+            let mut trap = self.trap();
+            match trap.as_mut() {
+                Some(Trap { reads, .. }) if *reads > 0 => {
+                    *reads -= 1;
+                    None
+                }
+                _ => trap.take(),
+            }
+        };
+        if let Some(Trap { place, value, .. }) = sprung {
+            self.armed.store(false, Ordering::Relaxed);
+            self.put(place, value);
+        }
+    }
+
+    /// The qword of an access to `size` bytes, which is aligned to them.
+    fn at(&self, gpa: Gpa, size: usize) -> Result<&AtomicU64, AccessError> {
+        if !gpa.0.is_multiple_of(size as u64) {
+            return Err(AccessError::misaligned(gpa, size));
+        }
+        self.qword(gpa.0 & !7).ok_or(AccessError::not_backed(gpa, size))
+    }
+}
+
+impl GuestMemory for SmallMemory {
+    fn load_u64(&self, gpa: Gpa) -> Result<u64, AccessError> {
+        let qword = self.at(gpa, 8)?;
+        if self.armed.load(Ordering::Relaxed) {
+            self.spring();
+        }
+        Ok(qword.load(Ordering::Acquire))
+    }
+
+    fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
+        for (place, out) in (gpa.0..).step_by(8).zip(out) {
+            *out = self.load_u64(Gpa(place))?;
+        }
+        Ok(())
+    }
+
+    fn compare_exchange_u64(
+        &self,
+        gpa: Gpa,
+        current: u64,
+        new: u64,
+    ) -> Result<Result<u64, u64>, AccessError> {
+        let qword = self.at(gpa, 8)?;
+        let done = qword.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire);
+        if done.is_ok() {
+            self.note(gpa.0, current, new);
+        }
+        Ok(done)
+    }
+
+    fn store_u32_release(&self, gpa: Gpa, value: u32) -> Result<(), AccessError> {
+        let qword = self.at(gpa, 4)?;
+        let shift = (gpa.0 & 4) * 8;
+        let mask = 0xffff_ffff << shift;
+        let old = qword.load(Ordering::Relaxed);
+        let new = old & !mask | u64::from(value) << shift;
+        qword.store(new, Ordering::Release);
+        self.note(gpa.0 & !7, old, new);
+        Ok(())
+    }
+
+    fn store_qwords_release(&self, gpa: Gpa, values: &[u64]) -> Result<(), AccessError> {
+        for place in (gpa.0..).step_by(8).take(values.len()) {
+            self.at(Gpa(place), 8)?;
+        }
+        for (place, value) in (gpa.0..).step_by(8).zip(values) {
+            self.put(place, *value);
+        }
+        Ok(())
+    }
+
+    fn with_snapshot(&self, walk: &mut dyn FnMut(&dyn GuestMemory)) {
+        walk(self);
+    }
+}

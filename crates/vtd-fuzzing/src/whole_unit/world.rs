@@ -1,0 +1,594 @@
+//! All that there is in a program.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vtd::host::HostDevice;
+use vtd::spec::{Capabilities, Gpa, Iova, PageRequest, Pasid, SourceId};
+use vtd::{
+    Access, Attachment, Capacities, DeviceId, Quotas, RemappingUnit, ResetKind, RestoreOnto, Step,
+    TranslationRequest, UnitConfig,
+};
+
+use super::card::Card;
+use super::eyes::Eyes;
+use super::host::{Host, Legal};
+use super::mirror::Mirror;
+use super::oracles::{Figures, wrong};
+use super::setup::Setup;
+use crate::program::pools::{
+    CONTEXTS, DATA, DIRECTORIES, FIRST_STAGE, INTERRUPTS, PAGE_REQUESTS, PAGES, PASID_TABLES,
+    PASIDS, QUEUE, ROOTS, SECOND_STAGE, SOURCES, of,
+};
+use crate::program::{
+    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table,
+};
+use crate::small_memory::{SmallMemory, Trap};
+
+/// How many steps of a default budget anything may take.
+const MOST_STEPS: u32 = 2_000;
+/// Address and S of a device-TLB invalidation of everything.
+const EVERY_PAGE: u64 = 0x7fff_ffff_ffff_f800;
+const IQT: u64 = 0x88;
+const GCMD: u64 = 0x18;
+
+/// What a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Emulated,
+    WithTlb,
+    Assigned,
+}
+
+/// A device that is attached.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Device {
+    pub(super) id: DeviceId,
+    pub(super) kind: Kind,
+    /// Which device of the host it is.
+    pub(super) host: HostDevice,
+}
+
+/// A guest, its unit, its devices and their host.
+pub(super) struct World {
+    pub(super) memory: Arc<SmallMemory>,
+    pub(super) mirror: Arc<Mutex<Mirror>>,
+    pub(super) eyes: Arc<Eyes>,
+    pub(super) host: Arc<Host>,
+    pub(super) unit: RemappingUnit,
+    config: UnitConfig,
+    card: Arc<Card>,
+    /// By source-id of the pool.
+    pub(super) devices: [Option<Device>; 3],
+    next_host_device: u64,
+    tail: u64,
+    waits: u32,
+    /// GCMD as the guest last wrote it, without one-shot bits.
+    command: u32,
+    legacy: bool,
+    pub(super) figures: Figures,
+}
+
+thread_local! {
+    /// Setting a memory back costs less than making one.
+    static MEMORY: Arc<SmallMemory> = Arc::new(SmallMemory::default());
+}
+
+impl World {
+    pub(super) fn new(setup: Setup) -> Self {
+        let (cap, ecap) = setup.registers();
+        let memory = MEMORY.with(Arc::clone);
+        memory.clear();
+        let model = vtd_model::Capabilities::new(cap, ecap);
+        let mirror = Arc::new(Mutex::new(Mirror::new(Arc::clone(&memory), model)));
+        let eyes = Arc::new(Eyes::new(Arc::clone(&mirror)));
+        let host = Arc::new(Host::new(Legal::default()));
+        let capabilities =
+            Capabilities::new(cap, ecap).unwrap_or_else(|error| wrong("setup", &error));
+        let mut config = UnitConfig::new(capabilities, Arc::clone(&memory) as _);
+        config.host = Some(Arc::clone(&host) as _);
+        config.observer = Some(Arc::clone(&eyes) as _);
+        config.capacities = match setup.small_caches {
+            true => Capacities { contexts: 2, pasids: 4, translations: 8, interrupt_entries: 2 },
+            false => {
+                Capacities { contexts: 8, pasids: 64, translations: 256, interrupt_entries: 8 }
+            }
+        };
+        if setup.small_quotas {
+            config.quotas =
+                Quotas { per_device: 3, per_unit: 4, mappings_per_device: 4, mappings_per_unit: 6 };
+        }
+        let unit = RemappingUnit::new(config.clone());
+        let mut world = Self {
+            memory,
+            mirror,
+            eyes,
+            host,
+            unit,
+            config,
+            card: Arc::default(),
+            devices: [None; 3],
+            next_host_device: 1,
+            tail: 0,
+            waits: 0,
+            command: 0,
+            legacy: false,
+            figures: Figures::default(),
+        };
+        world.lay_out();
+        for (source, kind) in (0..).zip(setup.devices) {
+            if kind > 0 {
+                world.attach(source, kind - 1);
+            }
+        }
+        // What is agreed with the hosts is what the guest is shown.
+        world.unit.freeze();
+        let shown = world.unit.capabilities();
+        let shown = vtd_model::Capabilities::new(shown.cap(), shown.ecap());
+        *world.mirror() = Mirror::new(Arc::clone(&world.memory), shown);
+        if setup.enabled != 255 {
+            world.enable(Bits(setup.enabled));
+        }
+        world
+    }
+
+    pub(super) fn mirror(&self) -> MutexGuard<'_, Mirror> {
+        self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn finish(mut self) -> Figures {
+        self.settle();
+        let descriptors = self.mirror().descriptors;
+        Figures { descriptors, ..self.figures }
+    }
+
+    /// Tables that make sense, as a driver would have made them.
+    fn lay_out(&self) {
+        let put = |place, value| self.memory.put(place, value);
+        for root in ROOTS {
+            put(root, CONTEXTS[0] | 1);
+            put(root + 8, CONTEXTS[1] | 1);
+        }
+        for source in 0..3 {
+            let table = Table::Context(source);
+            let edit = Edit { table, index: source & 1, ..usual(table) };
+            self.write_entry(&edit);
+        }
+        for directory in DIRECTORIES {
+            for (index, table) in [0, 1, 127].into_iter().zip(PASID_TABLES) {
+                put(directory + 8 * index, table | 1);
+            }
+        }
+        for levels in [&FIRST_STAGE[..4], &SECOND_STAGE[..4]] {
+            for pair in levels.windows(2) {
+                if let [upper, lower] = pair {
+                    put(*upper, lower | 7);
+                }
+            }
+            if let Some(last) = levels.last() {
+                for (page, data) in (0..).zip(DATA) {
+                    put(last + 8 * page, data | 7);
+                }
+            }
+        }
+        // The second address space of each stage has the same tables below its root.
+        put(FIRST_STAGE[5], FIRST_STAGE[1] | 7);
+        put(SECOND_STAGE[4], SECOND_STAGE[1] | 7);
+        put(FIRST_STAGE[6], FIRST_STAGE[0] | 7);
+        put(SECOND_STAGE[5], SECOND_STAGE[0] | 7);
+    }
+
+    fn write_entry(&self, edit: &Edit) {
+        let entry = edit.entry();
+        for (place, word) in (entry.place..).step_by(8).zip(entry.words).take(entry.length) {
+            self.memory.put(place, word);
+        }
+    }
+
+    /// Does one operation, then looks whether all is as it should be.
+    pub(super) fn perform(&mut self, operation: &Operation) {
+        self.figures.operations += 1;
+        match *operation {
+            Operation::Write { offset, size, value } => self.write(offset.into(), size, value),
+            Operation::Store { place, value } => self.memory.put(u64::from(place) * 8, value),
+            Operation::Edit(edit) => self.write_entry(&edit),
+            Operation::Queue(queued) => self.queue(&queued),
+            Operation::QueueRaw { low } => self.enqueue([low, 0]),
+            Operation::Doorbell => self.doorbell(),
+            Operation::Tail => self.write_tail(),
+            Operation::Enable { bits } => self.enable(bits),
+            Operation::Translation { on } => {
+                let te = 1 << 31;
+                self.command(if on { self.command | te } else { self.command & !te });
+            }
+            Operation::Request(request) => self.request(&request),
+            Operation::Interrupt { source, address, data } => {
+                self.interrupt(of(&SOURCES, source), 0xfee0_0000 | address, data);
+            }
+            Operation::Trap { reads, place, value } => {
+                let place = u64::from(place) * 8;
+                // The model looks at a descriptor just after the unit has: it must be the same.
+                if !(QUEUE..PAGE_REQUESTS).contains(&place) {
+                    self.memory.set_trap(Trap { reads: reads.into(), place, value });
+                }
+            }
+            Operation::HostFails(HostFailure { call }) => match call {
+                0 => self.host.fail_calls(|_| true),
+                call => self.host.fail_nth(call.into()),
+            },
+            Operation::Lifecycle(lifecycle) => self.live(lifecycle),
+            Operation::Rebind { edit, pasid, old } => self.rebind(&edit, pasid, old),
+            Operation::Remap { edit, page, pasid, domain } => {
+                self.remap(&edit, page, pasid, domain);
+            }
+        }
+        self.look();
+    }
+
+    /// The guest writes a register. All but the tail's are carried out at once.
+    pub(super) fn write(&mut self, offset: u64, size: u8, value: u64) {
+        let tail = offset == IQT || offset == IQT + 4;
+        if !tail {
+            self.settle();
+        }
+        self.mirror().write(offset, size, value);
+        self.unit.write(offset, size, value);
+        if offset == GCMD && size >= 4 {
+            self.command = u32::try_from(value & 0x9780_0000).unwrap_or(0);
+        }
+        if !tail {
+            self.settle();
+        }
+    }
+
+    fn command(&mut self, command: u32) {
+        self.write(GCMD, 4, command.into());
+    }
+
+    fn enqueue(&mut self, words: [u64; 2]) {
+        let place = QUEUE + self.tail;
+        let (wide, size) = {
+            let mirror = self.mirror();
+            let queue = &mirror.registers.queue;
+            (queue.address >> 11 & 1 == 1, queue.size().min(0x2000))
+        };
+        let rest: &[u64] = if wide { &[0, 0] } else { &[] };
+        for (place, word) in (place..).step_by(8).zip(words.iter().chain(rest)) {
+            self.memory.put(place, *word);
+        }
+        self.tail = (self.tail + if wide { 32 } else { 16 }) % size;
+    }
+
+    fn queue(&mut self, queued: &Queued) {
+        self.waits += 1;
+        self.enqueue(queued.words(self.waits));
+    }
+
+    fn write_tail(&mut self) {
+        self.write(IQT, 8, self.tail);
+    }
+
+    /// A wait that writes its status, and the tail.
+    fn doorbell(&mut self) {
+        self.waits += 1;
+        self.enqueue([0x25 | u64::from(self.waits) << 32, 0]);
+        self.write_tail();
+    }
+
+    /// Queue, root table and translation on.
+    fn enable(&mut self, bits: Bits) {
+        let bit = |bit| u64::from(bits.has(bit));
+        self.command(0);
+        if bits.has(6) {
+            for control in [0x38, 0xa0, 0xe0] {
+                self.write(control, 4, 0);
+            }
+        }
+        let narrow = bits.has(1) || bits.has(0);
+        self.write(0x90, 8, QUEUE | u64::from(!narrow) << 11 | bit(2));
+        self.tail = 0;
+        self.write(IQT, 8, 0);
+        self.command(1 << 26);
+        if bits.has(5) {
+            self.write(0xd0, 8, PAGE_REQUESTS);
+        }
+        self.legacy = bits.has(0);
+        let root = of(&ROOTS, u8::from(bits.has(3)));
+        self.write(0x20, 8, root | if self.legacy { 0 } else { 0x400 });
+        self.command(1 << 26 | 1 << 30);
+        let mut on = 1 << 31 | 1 << 26;
+        if bits.has(4) {
+            self.write(0xb8, 8, INTERRUPTS | 2);
+            self.command(1 << 26 | 1 << 24);
+            on |= 1 << 25;
+        }
+        self.command(on);
+    }
+
+    /// Has the unit do all that is left. A host that failed is well again: then nothing holds the unit up.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..MOST_STEPS {
+            match self.unit.step(vtd::DEFAULT_BUDGET) {
+                Step::Idle => {
+                    self.mirror().catch_up();
+                    return;
+                }
+                Step::More => {}
+                Step::Waiting => {
+                    self.host.stop_failing();
+                    for device in self.unit.devices() {
+                        // One without state has nothing to try again.
+                        let _stateless = self.unit.retry(device.id);
+                    }
+                }
+            }
+            while self.unit.take_effect().is_some() {}
+        }
+        wrong("bounds: the unit does not come to rest", &self.unit.counts());
+    }
+
+    fn attach(&mut self, source: u8, kind: u8) {
+        let source_id = SourceId(of(&SOURCES, source));
+        let host = HostDevice(self.next_host_device);
+        let (kind, attached) = match kind {
+            0 => (Kind::Emulated, self.unit.attach(source_id, Attachment::Emulated)),
+            1 => {
+                let card = Arc::<Card>::clone(&self.card);
+                (Kind::WithTlb, self.unit.attach_endpoint(source_id, card))
+            }
+            _ => {
+                self.next_host_device += 1;
+                self.host.inner().model.add_device(host);
+                (Kind::Assigned, self.unit.attach(source_id, Attachment::Assigned(host)))
+            }
+        };
+        if let (Ok(id), Some(slot)) = (attached, self.devices.get_mut(usize::from(source))) {
+            *slot = Some(Device { id, kind, host });
+        }
+    }
+
+    pub(super) fn device(&self, source: u8) -> Option<Device> {
+        self.devices.get(usize::from(source)).copied().flatten()
+    }
+
+    fn live(&mut self, lifecycle: Lifecycle) {
+        match lifecycle {
+            Lifecycle::Attach { source, kind } => {
+                if self.device(source).is_none() {
+                    self.attach(source, kind);
+                }
+            }
+            Lifecycle::Release { source } => {
+                if let Some(device) = self.device(source) {
+                    if self.unit.release(device.id).is_err() {
+                        wrong("devices: a device that is attached is not released", &device);
+                    }
+                    self.settle();
+                    self.expect_nothing_held(device);
+                    if let Some(slot) = self.devices.get_mut(usize::from(source)) {
+                        *slot = None;
+                    }
+                }
+            }
+            Lifecycle::Renumber { source, new } => {
+                let source_id = SourceId(of(&SOURCES, new));
+                if let Some(device) = self.device(source)
+                    && self.unit.renumber(device.id, source_id).is_ok()
+                {
+                    self.devices.swap(source.into(), new.into());
+                    self.settle();
+                }
+            }
+            Lifecycle::Retry { source } => {
+                if let Some(device) = self.device(source) {
+                    // An emulated device has nothing to retry.
+                    let _emulated = self.unit.retry(device.id);
+                }
+            }
+            Lifecycle::Reset { power_on } => {
+                self.settle();
+                self.memory.disarm();
+                let failures = self.host.failed_calls();
+                self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
+                self.mirror().reset(power_on);
+                self.settle();
+                self.tail = 0;
+                self.command = 0;
+                self.expect_power_on(failures);
+            }
+            Lifecycle::SaveAndRestore { fresh_host } => self.save_and_restore(fresh_host),
+            Lifecycle::Step { budget } => {
+                let _left = self.unit.step(budget.into());
+            }
+            Lifecycle::Run => {
+                self.settle();
+                self.expect_tables_everywhere();
+            }
+        }
+    }
+
+    fn save_and_restore(&mut self, fresh_host: bool) {
+        if fresh_host {
+            // Else what is held is still to change.
+            self.settle();
+        }
+        let state = self.unit.save().unwrap_or_else(|error| wrong("save", &error));
+        let held = self.host.inner().model.bindings();
+        let onto = if fresh_host {
+            let host = Arc::new(Host::new(Legal::default()));
+            for number in 1..self.next_host_device {
+                host.inner().model.add_device(HostDevice(number));
+            }
+            self.check_host_calls();
+            self.host = host;
+            self.config.host = Some(Arc::clone(&self.host) as _);
+            RestoreOnto::FreshHost
+        } else {
+            RestoreOnto::SameHost
+        };
+        let restored = RemappingUnit::restore(self.config.clone(), &state, onto);
+        let restored = restored.unwrap_or_else(|error| wrong("restore", &error));
+        for device in self.devices.iter().flatten() {
+            if device.kind == Kind::WithTlb
+                && restored.set_endpoint(device.id, Arc::<Card>::clone(&self.card)).is_err()
+            {
+                wrong("restore: a device is not there", device);
+            }
+        }
+        if !fresh_host {
+            let again = restored.save().unwrap_or_else(|error| wrong("save", &error));
+            if again != state {
+                wrong("save: another state after a restore", &(state, again));
+            }
+        }
+        self.unit = restored;
+        // Caches are no part of a state.
+        self.mirror().history.invalidated(vtd_model::Invalidation::Everything);
+        if fresh_host {
+            self.settle();
+            self.expect_held(&held);
+        }
+        self.figures.restores += 1;
+    }
+
+    /// Global invalidations of every cache and a wait, done: what the wait wrote. `None` if the queue has stopped.
+    pub(super) fn invalidate_everything(&mut self) -> Option<u32> {
+        self.enqueue([0x11, 0]);
+        self.enqueue([0x37, 0]);
+        self.enqueue([0x12, 0]);
+        self.doorbell();
+        self.settle();
+        let mirror = self.mirror();
+        let queue = &mirror.registers.queue;
+        (!queue.error && queue.head == queue.tail).then_some(self.waits)
+    }
+
+    /// Changes a PASID-table entry and invalidates it by its old or its new domain, as drivers do.
+    fn rebind(&mut self, edit: &Edit, pasid: u8, old: bool) {
+        let number = of(&PASIDS, pasid);
+        let (table, index) = crate::program::table_of(number);
+        let edit = Edit { table, index, ..*edit };
+        let entry = edit.entry();
+        let before = self.memory.get(entry.place + 8) & 0xffff;
+        let present = self.memory.get(entry.place) & 1 == 1;
+        self.write_entry(&edit);
+        let after = self.memory.get(entry.place + 8) & 0xffff;
+        let domain = if old && present { before } else { after };
+        let held = self.held_domains(number);
+        let pasid = u64::from(number) << 32;
+        self.enqueue([0x17 | domain << 16 | pasid, 0]);
+        self.enqueue([0x26 | domain << 16 | pasid, 0]);
+        self.enqueue([0x22 | domain << 16, 0]);
+        self.invalidate_device_tlbs(number, EVERY_PAGE);
+        let failures = self.host.failed_calls();
+        self.doorbell();
+        self.settle();
+        self.expect_tables_of(number, domain, &held, failures);
+    }
+
+    fn invalidate_device_tlbs(&mut self, pasid: u32, address: u64) {
+        for source in SOURCES.map(u64::from) {
+            self.enqueue([0x08 | source << 16 | u64::from(pasid) << 32, address]);
+        }
+    }
+
+    /// Changes a page-table entry and invalidates a page.
+    fn remap(&mut self, edit: &Edit, page: u8, pasid: u8, domain: u8) {
+        self.write_entry(edit);
+        let address = of(&PAGES, page) << 12;
+        let number = of(&PASIDS, pasid);
+        let domain = u64::from(of(&crate::program::pools::DOMAINS, domain)) << 16;
+        match edit.table {
+            Table::FirstStage(_) => {
+                self.enqueue([0x36 | domain | u64::from(number) << 32, address]);
+            }
+            _ => self.enqueue([0x32 | domain, address]),
+        }
+        self.invalidate_device_tlbs(number, address);
+        self.doorbell();
+        self.settle();
+    }
+
+    fn request(&mut self, request: &RequestOperation) {
+        let Some(device) = self.device(request.source) else { return };
+        let bits = request.bits;
+        let pasid = of(&PASIDS, request.pasid);
+        let pasid = if bits.has(4) { Pasid::new(pasid) } else { None };
+        let source_id = of(&SOURCES, request.source);
+        let address = of(&PAGES, request.page) << 12;
+        let access = match (bits.has(0), bits.has(3)) {
+            (true, _) => Access::WRITE,
+            (false, true) => Access::ZERO_LENGTH_READ,
+            (false, false) => Access::READ,
+        };
+        let access = if bits.has(1) && !bits.has(0) { access.executing() } else { access };
+        let access = if bits.has(2) { access.with_privilege() } else { access };
+        if request.kind == 3 {
+            let request = PageRequest {
+                source_id: SourceId(source_id),
+                pasid,
+                address: Iova(address),
+                read: !bits.has(3),
+                write: bits.has(0),
+                execute: bits.has(1),
+                privileged: bits.has(2),
+                last_in_group: bits.has(5),
+                group_index: 3,
+            };
+            self.page_request(device, &request);
+            return;
+        }
+        let Ok(dma) = self.unit.dma(device.id, pasid) else { return };
+        let asked = vtd_model::Request {
+            source_id,
+            pasid: pasid.map(Pasid::get),
+            address,
+            access: vtd_model::Access {
+                write: access.write,
+                execute: access.execute,
+                privileged: access.privileged,
+                zero_length: access.zero_length,
+            },
+        };
+        let since = {
+            let mut mirror = self.mirror();
+            mirror.catch_up();
+            mirror.history.moment()
+        };
+        drop(self.eyes.take_faults());
+        let guard = dma.guard();
+        match request.kind {
+            0 => {
+                let answer = guard.translate(Iova(address), access);
+                let answer = answer.map(|found| (found.address().0, found.granted()));
+                self.judge_untranslated(&asked, since, answer);
+            }
+            1 => {
+                let plain = match access.write {
+                    true => TranslationRequest::READ_WRITE,
+                    false => TranslationRequest::READ,
+                };
+                let plain = if access.execute { plain.executing() } else { plain };
+                let wanted = if access.privileged { plain.with_privilege() } else { plain };
+                let answer = guard.translation_request(Iova(address), wanted);
+                self.judge_translation(&asked, since, answer);
+            }
+            _ => {
+                let answer = guard.translated(Gpa(address), access);
+                self.judge_translated(&asked, since, answer);
+            }
+        }
+    }
+}
+
+/// An edit of this table that is as drivers make it.
+fn usual(table: Table) -> Edit {
+    Edit {
+        table,
+        index: 0,
+        target: crate::program::Target::Nothing,
+        kind: 0,
+        domain: 1,
+        bits: Bits(0xff),
+        turned: 255,
+    }
+}
