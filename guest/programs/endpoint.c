@@ -295,14 +295,26 @@ void job_rounds(unsigned endpoint, unsigned channel, unsigned more)
 	}
 }
 
+void job_blocked(unsigned endpoint, unsigned channel)
+{
+	uint64_t failed = job_look(endpoint, channel).failed, until = now_ms() + JOB_MS;
+
+	while (job_look(endpoint, channel).failed == failed) {
+		if (now_ms() > until)
+			fail("a repeating job of %s channel %u is not blocked", name_of(endpoint), channel);
+		usleep(500);
+	}
+}
+
 void stop_all(void)
 {
-	struct vtd_job job = { 0 };
+	struct vtd_job job = { .wait_ms = 5000 };
 
 	for (job.endpoint = 0; job.endpoint < VTD_MAX_ENDPOINTS; job.endpoint++)
 		for (job.channel = 0; job.channel < VTD_CHANNELS; job.channel++)
-			if (!module_try(VTD_JOB_LOOK, &job) && job.state == 1)
-				module_try(VTD_JOB_STOP, &job);
+			if (!module_try(VTD_JOB_LOOK, &job) && job.state == 1 &&
+			    !module_try(VTD_JOB_STOP, &job))
+				module_try(VTD_JOB_WAIT, &job);
 }
 
 const char *result_of(const struct vtd_job *job)

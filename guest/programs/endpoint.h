@@ -55,6 +55,8 @@ struct vtd_job job_end(unsigned endpoint, unsigned channel);
 struct vtd_job job_stop(unsigned endpoint, unsigned channel);
 /* Until the rounds, failed ones included, are so many more. */
 void job_rounds(unsigned endpoint, unsigned channel, unsigned more);
+/* Until a round fails. */
+void job_blocked(unsigned endpoint, unsigned channel);
 /* Of all endpoints. */
 void stop_all(void);
 
