@@ -74,7 +74,7 @@ fn attempt(arguments: &Arguments) -> Result<ExitStatus, GuestError> {
     }
     if arguments.list {
         for boot in &boots {
-            println!("{boot}: {}", boot.kernel_arguments(arguments.seed));
+            println!("{boot}: {}", boot.kernel_arguments(arguments.volume()));
         }
         return Ok(ExitStatus::Passed);
     }
@@ -107,7 +107,7 @@ fn attempt(arguments: &Arguments) -> Result<ExitStatus, GuestError> {
         prepared: &prepared,
         programs: &programs,
         replayer: Replayer::new(&programs.vtd)?,
-        seed: arguments.seed,
+        volume: arguments.volume(),
         patience: arguments.patience(),
         keep: arguments.keep.as_deref(),
         interruption: &interruption,

@@ -32,7 +32,7 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    Guest(guest::Arguments),
+    Guest(Box<guest::Arguments>),
 }
 
 fn main() -> ExitCode {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, value_parser};
 
-use super::boot::Wanted;
+use super::boot::{Volume, Wanted};
 use super::cache::Cache;
 use super::exit_status;
 use super::kernel::{Kernels, Series};
@@ -53,7 +53,11 @@ pub(crate) struct Arguments {
 
     /// What random choices of the checks begin with
     #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(crate) seed: u64,
+    seed: u64,
+
+    /// How much the checks do, in hundredths of the usual
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    rounds: u64,
 
     /// Cut a boot after so many seconds without a line on its console
     #[arg(long, default_value_t = 90, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
@@ -113,6 +117,10 @@ impl Arguments {
     pub(crate) fn guest_side(&self) -> PathBuf {
         let ours = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../guest"));
         self.guest_side.clone().unwrap_or_else(ours)
+    }
+
+    pub(crate) fn volume(&self) -> Volume {
+        Volume { seed: self.seed, rounds: self.rounds }
     }
 
     pub(crate) fn patience(&self) -> Patience {

@@ -40,12 +40,28 @@ pub(crate) struct Boot {
     pub(crate) plan: Plan,
 }
 
+/// What the checks of a boot begin with, and how much they do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Volume {
+    pub(crate) seed: u64,
+    /// In hundredths of the usual.
+    pub(crate) rounds: u64,
+}
+
+impl Volume {
+    const USUAL_ROUNDS: u64 = 100;
+}
+
 impl Boot {
     /// The kernel's command line.
-    pub(crate) fn kernel_arguments(&self, seed: u64) -> String {
+    pub(crate) fn kernel_arguments(&self, volume: Volume) -> String {
         let mode = self.mode.kernel_arguments();
+        let Volume { seed, rounds } = volume;
         // The unit offers four levels; with five the kernel would not use its first stage for processes.
         let mut line = format!("console=ttyS0 no5lvl {mode} vtd.seed={seed}");
+        if rounds != Volume::USUAL_ROUNDS {
+            line.push_str(&format!(" vtd.rounds={rounds}"));
+        }
         let checks = match &self.plan {
             Plan::Checks(names) => names.join(","),
             other => other.ending().unwrap_or_default().into(),
@@ -187,11 +203,14 @@ mod tests {
     fn what_the_kernel_is_told() {
         let boot =
             |plan| Boot { kernel: Series::TRIED[0], mode: Mode::plain(Tables::Legacy), plan };
+        let usual = Volume { seed: 7, rounds: 100 };
         let line = "console=ttyS0 no5lvl intel_iommu=on,sm_off iommu.strict=1 vtd.seed=7";
-        assert_eq!(boot(Plan::Checks(vec![])).kernel_arguments(7), line);
+        let little = boot(Plan::Checks(vec![])).kernel_arguments(Volume { rounds: 5, ..usual });
+        assert_eq!(little, format!("{line} vtd.rounds=5"));
+        assert_eq!(boot(Plan::Checks(vec![])).kernel_arguments(usual), line);
         let some = boot(Plan::Checks(vec!["a".into(), "b".into()]));
-        assert_eq!(some.kernel_arguments(7), format!("{line} vtd.checks=a,b"));
-        assert_eq!(boot(Plan::Reset).kernel_arguments(7), format!("{line} vtd.checks=reset"));
+        assert_eq!(some.kernel_arguments(usual), format!("{line} vtd.checks=a,b"));
+        assert_eq!(boot(Plan::Reset).kernel_arguments(usual), format!("{line} vtd.checks=reset"));
         assert_eq!(boot(Plan::Reset).plan.on_reset(), OnReset::BootAgain);
         assert_eq!(boot(Plan::Kexec).plan.on_reset(), OnReset::End);
     }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use super::boot::{Boot, Plan};
+use super::boot::{Boot, Plan, Volume};
 use super::cache::Cache;
 use super::checks::Verdict;
 use super::display::{Display, under_way};
@@ -36,7 +36,7 @@ pub(crate) struct Trial<'t> {
     pub(crate) prepared: &'t Prepared,
     pub(crate) programs: &'t Programs,
     pub(crate) replayer: Replayer<'t>,
-    pub(crate) seed: u64,
+    pub(crate) volume: Volume,
     pub(crate) patience: Patience,
     pub(crate) keep: Option<&'t Path>,
     pub(crate) interruption: &'t Interruption,
@@ -67,7 +67,7 @@ impl Trial<'_> {
                 Plan::Kexec => &side.initramfs_for_kexec,
                 Plan::Checks(_) | Plan::Reset => &side.initramfs,
             },
-            arguments: &boot.kernel_arguments(self.seed),
+            arguments: &boot.kernel_arguments(self.volume),
             dmar: &files.dmar(),
             on_reset: boot.plan.on_reset(),
         };
