@@ -240,7 +240,7 @@ static const char *const never[] = {
 	"WARNING: ", "BUG: ", "Oops", "INFO: task", "Queue Error", "Invalidation Time-out",
 	"Invalidation Completion Error", "Invalidation Queue Error", "QI HEAD",
 	"PRQ overflow", "iopf with pasid", "Page request in Privilege Mode",
-	"not canonical",
+	"Address is not canonical",
 };
 
 static void log_judge(void)
