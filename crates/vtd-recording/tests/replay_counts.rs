@@ -26,21 +26,29 @@ const DEPARTURES: [Departure; 7] = [
 
 /// As recorded. The columns are those of `KINDS` and `DEPARTURES`.
 #[rustfmt::skip]
-const AS_RECORDED: [(&str, Counts); 18] = [
+const AS_RECORDED: [(&str, Counts); 22] = [
     ("recordings/linux-6.12-caching-mode.rec",
         ([[1499, 0], [427, 214], [202, 6], [207, 1], [1290, 0], [0, 0], [0, 0]], [10, 0, 12, 0, 2, 207, 0])),
     ("recordings/linux-6.12-first-stage-random-1.rec",
         ([[1408, 0], [333, 326], [150, 73], [213, 10], [253, 0], [0, 0], [0, 0]], [126, 0, 127, 49, 20, 213, 0])),
+    ("recordings/linux-6.12-legacy-device-tlb.rec",
+        ([[228, 0], [162, 0], [34, 0], [34, 0], [120, 0], [0, 0], [0, 0]], [0, 0, 0, 0, 0, 0, 0])),
     ("recordings/linux-6.12-legacy.rec",
         ([[1069, 0], [14, 0], [0, 0], [0, 0], [404, 0], [0, 0], [0, 0]], [0, 0, 0, 0, 0, 0, 0])),
     ("recordings/linux-6.12-passthrough.rec",
         ([[422, 0], [427, 214], [202, 6], [207, 1], [823, 0], [0, 0], [0, 0]], [10, 0, 12, 0, 2, 207, 0])),
+    ("recordings/linux-6.12-second-stage-page-requests.rec",
+        ([[256, 0], [676, 0], [72, 0], [109, 0], [459, 0], [0, 0], [0, 0]], [0, 0, 0, 0, 0, 0, 0])),
     ("recordings/linux-6.12-second-stage.rec",
         ([[1491, 0], [225, 416], [0, 208], [207, 1], [830, 0], [0, 0], [0, 0]], [10, 404, 12, 0, 2, 207, 0])),
     ("recordings/linux-7.3-first-stage-random-3.rec",
         ([[1413, 0], [374, 306], [162, 59], [220, 1], [904, 0], [0, 0], [0, 0]], [116, 0, 116, 28, 2, 220, 0])),
+    ("recordings/linux-7.3-hotplug-disk.rec",
+        ([[2526, 0], [56, 0], [1, 0], [1, 0], [44, 0], [0, 0], [0, 0]], [0, 0, 0, 0, 0, 0, 0])),
     ("recordings/linux-7.3-hotplug-kexec-reset.rec",
         ([[1861, 0], [1002, 978], [450, 219], [639, 30], [1499, 0], [0, 0], [0, 0]], [378, 0, 381, 147, 60, 639, 0])),
+    ("recordings/linux-7.3-sva-page-requests.rec",
+        ([[100, 0], [694, 0], [30, 0], [177, 0], [454, 0], [0, 0], [0, 0]], [0, 0, 0, 0, 0, 0, 0])),
     ("recordings/linux-7.3-sva.rec",
         ([[1552, 0], [430, 217], [203, 8], [209, 2], [835, 0], [0, 0], [0, 0]], [12, 0, 14, 0, 4, 209, 0])),
     ("vectors/dirty-after-read.rec",
