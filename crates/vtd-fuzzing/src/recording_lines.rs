@@ -131,6 +131,25 @@ pub fn letters(bytes: &[u8]) -> Counts {
     counts
 }
 
+/// Takes the bytes as a whole file. What is read is written and read again as the same, and nothing is read past an error.
+///
+/// # Panics
+/// Where it is not, or an error names a line that the file does not have.
+pub fn file(bytes: &[u8]) {
+    match read(bytes) {
+        Ok((header, events)) => match write(&header, &events).as_deref().map(read) {
+            Ok(Ok((_, copied))) if copied == events => {}
+            other => wrong("recording parser: written and read again", bytes, &other),
+        },
+        Err(error) => {
+            let lines = bytes.split(|byte| *byte == b'\n').count() as u64;
+            if error.line() > lines {
+                wrong("recording parser: no such line", bytes, &error);
+            }
+        }
+    }
+}
+
 /// What the property found to be wrong.
 #[allow(clippy::panic, reason = "an oracle reports by panicking")]
 fn wrong(what: &str, line: &[u8], value: &dyn std::fmt::Debug) -> ! {

@@ -142,6 +142,11 @@ impl History {
         addresses(address, qwords).all(|at| !self.past.contains_key(&at))
     }
 
+    /// What a qword held before, as far as a cache may remember it.
+    pub(crate) fn values(&self, address: u64) -> impl Iterator<Item = u64> {
+        self.past.get(&address).into_iter().flatten().map(|&(value, _)| value)
+    }
+
     /// What a qword held just before a moment, where it has been overwritten since.
     pub(crate) fn before(&self, address: u64, end: u64) -> Option<u64> {
         let past = self.past.get(&address)?;

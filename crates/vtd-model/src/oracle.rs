@@ -3,11 +3,12 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::answer::{Answer, TranslatedAnswer, TranslationAnswer};
-use crate::choices::{Choices, Scratch};
+use crate::answer::{Answer, Fault, TranslatedAnswer, TranslationAnswer};
+use crate::choices::{Choices, Scratch, invisible};
 use crate::history::{History, Moment};
 use crate::interrupt::{InterruptAnswer, InterruptRequest};
 use crate::memory::Memory;
+use crate::page_request::PageRequest;
 use crate::path::{Path, Read, Step, Update};
 use crate::request::Request;
 use crate::unit::Unit;
@@ -139,6 +140,58 @@ impl History {
             |answer| matches!(answer, InterruptAnswer::Fault { code: 0x22 | 0x24, .. }),
             &mut seen,
         )
+    }
+
+    /// Whether what became of a page request is right: that it was admitted, with which PASID its page is looked up, or why not.
+    /// What the queue makes of it is said by [`Unit::enqueue`].
+    ///
+    /// # Errors
+    /// As [`History::judge`].
+    pub fn judge_page_request<M: Memory + ?Sized>(
+        &self,
+        unit: &Unit,
+        memory: &M,
+        request: &PageRequest,
+        since: Moment,
+        mut seen: impl FnMut(&Result<u32, Option<Fault>>) -> bool,
+    ) -> Result<Allowed, Refused> {
+        self.search(
+            unit,
+            memory,
+            since,
+            |_| unit.admits(memory, request),
+            |walker| walker.admits(request),
+            |answer| matches!(answer, Err(Some(fault)) if is_of_the_entry(fault.code)),
+            &mut seen,
+        )
+    }
+
+    /// Whether the accessed and dirty bits are there that a request set which was served as the tables in memory say: those that are
+    /// missing may have been there when a cache took its copy. Nothing is asked where anything else on the way has changed.
+    ///
+    /// # Errors
+    /// A bit is missing that was never there.
+    pub fn judge_marks(&self, path: &Path) -> Result<(), Refused> {
+        let coherent = self.capabilities.smpwcs();
+        let others = path.reads.iter().any(|read| {
+            let hidden = invisible(read.kind, coherent);
+            let Some(now) = read.value else { return false };
+            self.values(read.address).any(|value| (value ^ now) & !hidden != 0)
+        });
+        if others {
+            return Ok(());
+        }
+        for update in &path.updates {
+            let missing = update.new & !update.old;
+            if !self.values(update.address).any(|value| value & missing == missing) {
+                let what = format!(
+                    "{:x} at {:x} was never set; it holds {:x}",
+                    missing, update.address, update.old
+                );
+                return Err(Refused { what });
+            }
+        }
+        Ok(())
     }
 
     /// Tries the tables as they are, then every way through what caches may hold, depth first, the newest values first.

@@ -116,31 +116,21 @@ impl Unit {
     }
 
     /// The checks, outermost first; the PASID that the page is looked up with.
-    fn admits<M: Memory + ?Sized>(
+    pub(crate) fn admits<M: Memory + ?Sized>(
         &self,
         memory: &M,
         request: &PageRequest,
     ) -> Result<u32, Option<Fault>> {
-        if !self.translation {
-            return Err(None);
-        }
         let (mut steps, mut updates) = (Vec::new(), Vec::new());
         let tables = Unrecorded(memory);
         let mut walker =
             Walker { unit: self, tables, steps: &mut steps, updates: &mut updates, fpd: false };
-        let code = match self.table_mode() {
-            TableMode::Abort => return Err(None),
-            TableMode::Invalid => 0x30,
-            TableMode::Legacy => 0x32,
-            TableMode::Scalable => match walker.page_request(request) {
-                Ok(pasid) => return Ok(pasid),
-                Err(code) => code,
-            },
-        };
-        Err(Some(walker.fault(code)))
+        walker.admits(request)
     }
 
-    fn enqueue<M: Memory + ?Sized>(
+    /// Enters a page request that was admitted, with the PASID that its page is looked up with: moves the queue's tail and sets PPR
+    /// and PRO. Memory is left to whoever calls.
+    pub fn enqueue<M: Memory + ?Sized>(
         &mut self,
         memory: &M,
         request: &PageRequest,
@@ -172,6 +162,22 @@ impl Unit {
 }
 
 impl<T: Tables> Walker<'_, T> {
+    pub(crate) fn admits(&mut self, request: &PageRequest) -> Result<u32, Option<Fault>> {
+        if !self.unit.translation {
+            return Err(None);
+        }
+        let code = match self.unit.table_mode() {
+            TableMode::Abort => return Err(None),
+            TableMode::Invalid => 0x30,
+            TableMode::Legacy => 0x32,
+            TableMode::Scalable => match self.page_request(request) {
+                Ok(pasid) => return Ok(pasid),
+                Err(code) => code,
+            },
+        };
+        Err(Some(self.fault(code)))
+    }
+
     fn page_request(&mut self, request: &PageRequest) -> Result<u32, u8> {
         let context = self.scalable_context(request.source_id)?;
         if !context.page_requests {

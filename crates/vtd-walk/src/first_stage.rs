@@ -109,15 +109,14 @@ pub(crate) fn descend(
         all.execute &= permissions.execute;
         match target {
             Target::Table(next) => {
-                let visited = Visited { stage: Stage::First, place, raw, wanted: raw | mark };
-                path.visit(under, visited)?;
+                path.visit(under, Visited::new(Stage::First, place, raw, raw | mark));
                 table = next;
             }
             Target::Page(page, size) => {
                 check(all, rules, access)?;
                 let written = if access.write { FirstStageEntry::DIRTY } else { 0 };
                 let wanted = raw | mark | written;
-                path.visit(under, Visited { stage: Stage::First, place, raw, wanted })?;
+                path.visit(under, Visited::new(Stage::First, place, raw, wanted));
                 let granted = Granted {
                     read: true,
                     write: all.write || (access.privileged && !rules.stage.write_protect),

@@ -98,17 +98,11 @@ impl TablePlace {
 
 impl Path {
     /// Adds an entry of a first-stage table, after the second-stage entries that led to it. Marking it is a write, which the second
-    /// stage has to permit and which makes its page dirty.
-    pub(crate) fn visit(
-        &mut self,
-        under: Option<TablePlace>,
-        visited: Visited,
-    ) -> Result<(), FaultReason> {
+    /// stage has to permit once the walk has succeeded, and which makes its page dirty.
+    pub(crate) fn visit(&mut self, under: Option<TablePlace>, mut visited: Visited) {
         let marks = visited.raw != visited.wanted;
         if let Some(under) = under {
-            if marks && !under.writable {
-                return Err(FaultReason::NestedEntryNoWrite);
-            }
+            visited.writable = under.writable;
             let mut path = under.path.unwrap_or_default();
             if let Some(leaf) = path.0.last_mut().filter(|_| marks) {
                 leaf.wanted |= SecondStageEntry::DIRTY;
@@ -116,7 +110,6 @@ impl Path {
             self.0.append(&mut path.0);
         }
         self.0.push(visited);
-        Ok(())
     }
 
     /// Adds second-stage entries, where those are marked at all.

@@ -125,13 +125,13 @@ pub(crate) fn descend(
         let mark = SecondStageEntry::ACCESSED;
         match target {
             Target::Table(next) => {
-                path.0.push(Visited { stage: Stage::Second, place, raw, wanted: raw | mark });
+                path.0.push(Visited::new(Stage::Second, place, raw, raw | mark));
                 table = next;
             }
             Target::Page(page, size) => {
                 let written = if access.write { SecondStageEntry::DIRTY } else { 0 };
                 let wanted = raw | mark | written;
-                path.0.push(Visited { stage: Stage::Second, place, raw, wanted });
+                path.0.push(Visited::new(Stage::Second, place, raw, wanted));
                 let granted = Granted { read: all.read, write: all.write, execute: all.read };
                 let dirty = dirty || !stage.accessed_dirty;
                 let translated = Translated::new(page, size, iova, granted, dirty);

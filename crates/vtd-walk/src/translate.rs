@@ -170,6 +170,14 @@ pub(crate) struct Visited {
     pub(crate) place: Gpa,
     pub(crate) raw: u64,
     pub(crate) wanted: u64,
+    /// Nothing but memory itself keeps it from being written.
+    pub(crate) writable: bool,
+}
+
+impl Visited {
+    pub(crate) const fn new(stage: Stage, place: Gpa, raw: u64, wanted: u64) -> Self {
+        Self { stage, place, raw, wanted, writable: true }
+    }
 }
 
 /// The entries of a walk, root first.
@@ -195,6 +203,9 @@ pub(crate) fn walk_and_mark(
     let mut attempt = 0;
     loop {
         let (path, translated) = descend()?;
+        if caps.coherent_page_walk() && path.to_mark().any(|visited| !visited.writable) {
+            return Err(FaultReason::NestedEntryNoWrite);
+        }
         if updates == TableUpdates::Withheld {
             return Ok(translated);
         }

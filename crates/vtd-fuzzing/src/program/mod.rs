@@ -6,12 +6,14 @@
 
 mod descriptor;
 mod entry;
+mod layout;
 mod operation;
 pub mod pools;
 mod record;
 mod text;
 
 pub use entry::{Entry, table_of};
+pub use layout::{lay_out, write_entry};
 pub use operation::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
 };

@@ -17,10 +17,14 @@ mod eyes;
 mod host;
 mod mirror;
 mod oracles;
+mod page_requests;
+mod raw_queue;
 mod setup;
 mod world;
 
 pub use oracles::Figures;
+pub use page_requests::run_page_requests;
+pub use raw_queue::run_raw_queue;
 pub use setup::Setup;
 
 use crate::program::{Operation, RECORD, decode};

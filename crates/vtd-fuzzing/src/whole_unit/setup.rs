@@ -55,12 +55,15 @@ pub struct Setup {
 }
 
 impl Setup {
+    /// How many sets of capabilities there are.
+    pub const CAPABILITIES: u8 = 6;
+
     /// What a record says. Every record says something.
     #[must_use]
     pub fn decode(record: [u8; RECORD]) -> Self {
         let [capabilities, devices, enabled, sizes, ..] = record;
         Self {
-            capabilities: capabilities % 6,
+            capabilities: capabilities % Self::CAPABILITIES,
             // Zeros are three devices of three kinds, and a unit that is on.
             devices: [1, 3, 2].map(|kind| kind ^ devices >> (2 * (kind - 1)) & 3),
             enabled: if enabled < 0xf0 { enabled & 0x6f } else { 255 },
@@ -84,7 +87,8 @@ impl Setup {
     }
 
     /// CAP and ECAP.
-    pub(super) fn registers(&self) -> (u64, u64) {
+    #[must_use]
+    pub fn registers(&self) -> (u64, u64) {
         of(&CAPABILITIES, self.capabilities)
     }
 }

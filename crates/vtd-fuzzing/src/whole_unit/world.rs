@@ -15,12 +15,10 @@ use super::host::{Host, Legal};
 use super::mirror::Mirror;
 use super::oracles::{Figures, wrong};
 use super::setup::Setup;
-use crate::program::pools::{
-    CONTEXTS, DATA, DIRECTORIES, FIRST_STAGE, INTERRUPTS, PAGE_REQUESTS, PAGES, PASID_TABLES,
-    PASIDS, QUEUE, ROOTS, SECOND_STAGE, SOURCES, of,
-};
+use crate::program::pools::{INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, of};
 use crate::program::{
-    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table,
+    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, lay_out,
+    write_entry,
 };
 use crate::small_memory::{SmallMemory, Trap};
 
@@ -114,7 +112,7 @@ impl World {
             legacy: false,
             figures: Figures::default(),
         };
-        world.lay_out();
+        lay_out(&world.memory);
         for (source, kind) in (0..).zip(setup.devices) {
             if kind > 0 {
                 world.attach(source, kind - 1);
@@ -141,56 +139,13 @@ impl World {
         Figures { descriptors, ..self.figures }
     }
 
-    /// Tables that make sense, as a driver would have made them.
-    fn lay_out(&self) {
-        let put = |place, value| self.memory.put(place, value);
-        for root in ROOTS {
-            put(root, CONTEXTS[0] | 1);
-            put(root + 8, CONTEXTS[1] | 1);
-        }
-        for source in 0..3 {
-            let table = Table::Context(source);
-            let edit = Edit { table, index: source & 1, ..usual(table) };
-            self.write_entry(&edit);
-        }
-        for directory in DIRECTORIES {
-            for (index, table) in [0, 1, 127].into_iter().zip(PASID_TABLES) {
-                put(directory + 8 * index, table | 1);
-            }
-        }
-        for levels in [&FIRST_STAGE[..4], &SECOND_STAGE[..4]] {
-            for pair in levels.windows(2) {
-                if let [upper, lower] = pair {
-                    put(*upper, lower | 7);
-                }
-            }
-            if let Some(last) = levels.last() {
-                for (page, data) in (0..).zip(DATA) {
-                    put(last + 8 * page, data | 7);
-                }
-            }
-        }
-        // The second address space of each stage has the same tables below its root.
-        put(FIRST_STAGE[5], FIRST_STAGE[1] | 7);
-        put(SECOND_STAGE[4], SECOND_STAGE[1] | 7);
-        put(FIRST_STAGE[6], FIRST_STAGE[0] | 7);
-        put(SECOND_STAGE[5], SECOND_STAGE[0] | 7);
-    }
-
-    fn write_entry(&self, edit: &Edit) {
-        let entry = edit.entry();
-        for (place, word) in (entry.place..).step_by(8).zip(entry.words).take(entry.length) {
-            self.memory.put(place, word);
-        }
-    }
-
     /// Does one operation, then looks whether all is as it should be.
     pub(super) fn perform(&mut self, operation: &Operation) {
         self.figures.operations += 1;
         match *operation {
             Operation::Write { offset, size, value } => self.write(offset.into(), size, value),
             Operation::Store { place, value } => self.memory.put(u64::from(place) * 8, value),
-            Operation::Edit(edit) => self.write_entry(&edit),
+            Operation::Edit(edit) => write_entry(&self.memory, &edit),
             Operation::Queue(queued) => self.queue(&queued),
             Operation::QueueRaw { low } => self.enqueue([low, 0]),
             Operation::Doorbell => self.doorbell(),
@@ -265,6 +220,22 @@ impl World {
 
     fn write_tail(&mut self) {
         self.write(IQT, 8, self.tail);
+    }
+
+    /// The queue is off and on again, at its beginning, and an error of it is cleared.
+    pub(super) fn restart_queue(&mut self) {
+        let command = self.command;
+        self.command(command & !(1 << 26));
+        self.write(0x34, 4, 0x7f);
+        self.write(IQT, 8, 0);
+        self.command(command | 1 << 26);
+    }
+
+    /// The guest writes the tail, and the unit does what it can.
+    pub(super) fn move_tail(&mut self, tail: u64) {
+        self.write(IQT, 8, tail);
+        self.settle();
+        self.look();
     }
 
     /// A wait that writes its status, and the tail.
@@ -470,7 +441,7 @@ impl World {
         let entry = edit.entry();
         let before = self.memory.get(entry.place + 8) & 0xffff;
         let present = self.memory.get(entry.place) & 1 == 1;
-        self.write_entry(&edit);
+        write_entry(&self.memory, &edit);
         let after = self.memory.get(entry.place + 8) & 0xffff;
         let domain = if old && present { before } else { after };
         let held = self.held_domains(number);
@@ -493,7 +464,7 @@ impl World {
 
     /// Changes a page-table entry and invalidates a page.
     fn remap(&mut self, edit: &Edit, page: u8, pasid: u8, domain: u8) {
-        self.write_entry(edit);
+        write_entry(&self.memory, edit);
         let address = of(&PAGES, page) << 12;
         let number = of(&PASIDS, pasid);
         let domain = u64::from(of(&crate::program::pools::DOMAINS, domain)) << 16;
@@ -577,18 +548,5 @@ impl World {
                 self.judge_translated(&asked, since, answer);
             }
         }
-    }
-}
-
-/// An edit of this table that is as drivers make it.
-fn usual(table: Table) -> Edit {
-    Edit {
-        table,
-        index: 0,
-        target: crate::program::Target::Nothing,
-        kind: 0,
-        domain: 1,
-        bits: Bits(0xff),
-        turned: 255,
     }
 }

@@ -127,6 +127,20 @@ fn a_first_stage_entry_that_needs_no_mark_needs_no_write_permission() {
     assert_eq!(walk(&guest, false, 0x5678, Access::WRITE).map(|found| found.page.0), Err(0x77));
 }
 
+// feature: 1.nested: both stages (PGTT 3, ECAP.NEST)
+/// Nothing has to be set for a request that faults otherwise, so the permission to set it is not missed.
+#[test]
+fn write_permission_for_tables_is_asked_for_last() {
+    for (place, value, code) in
+        [(ENTRIES[3], 0x20_0003, 0x81), (ENTRIES[2], 0, 0x71), (LEAVES[4], 0x7_0002, 0x86)]
+    {
+        let guest = guest();
+        guest.write(&[(LEAVES[0], 0x4_0001), (place, value)]);
+        let found = walk(&guest, true, 0x5678, Access::READ).map(|found| found.page.0);
+        assert_eq!(found, Err(code), "{place:x} is {value:x}");
+    }
+}
+
 // feature: 1.nested: accessed and dirty bits in both stages (SSADE)
 #[test]
 fn accessed_and_dirty_bits_of_both_stages() {

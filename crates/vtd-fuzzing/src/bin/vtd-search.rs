@@ -1,0 +1,128 @@
+//! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
+//!
+//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `measure TARGET SECONDS
+//! FILE…`, `minimise TARGET FILE TO`, `list FILE`, `seeds FOLDER`, `targets`.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use vtd_fuzzing::program::{RECORD, decode};
+use vtd_fuzzing::search::{Inputs, minimise, outcome, search};
+use vtd_fuzzing::seeds;
+use vtd_fuzzing::targets::{TARGETS, Target};
+use vtd_fuzzing::whole_unit::Setup;
+
+/// Operations in an input.
+const MOST_RECORDS: usize = 24;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match work(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn target(name: &str) -> Result<Target, String> {
+    let found = TARGETS.into_iter().find(|target| target.name == name);
+    found.ok_or_else(|| format!("there is no target {name}"))
+}
+
+fn read(file: &str) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{file}: {error}"))
+}
+
+fn work(words: &[&str]) -> Result<ExitCode, String> {
+    match words {
+        ["targets"] => TARGETS.iter().for_each(|target| println!("{}", target.name)),
+        ["search", seed, executions, name] => {
+            let number = |text: &str| text.parse().map_err(|_| format!("no number: {text}"));
+            let run = target(name)?.run;
+            match search(run, number(seed)?, MOST_RECORDS, number(executions)?) {
+                Some(found) => {
+                    let input: String =
+                        found.input.iter().map(|byte| format!("{byte:02x}")).collect();
+                    println!("found {} {input} {}", found.executions, found.message);
+                }
+                None => println!("nothing"),
+            }
+        }
+        ["replay", name, files @ ..] => {
+            let run = target(name)?.run;
+            for file in files {
+                if let Some(message) = outcome(run, &read(file)?) {
+                    println!("{file}: {message}");
+                    return Ok(ExitCode::FAILURE);
+                }
+            }
+        }
+        ["measure", name, seconds, files @ ..] => {
+            let inputs: Result<Vec<_>, _> = files.iter().map(|file| read(file)).collect();
+            let seconds = seconds.parse().map_err(|_| format!("no number: {seconds}"))?;
+            measure(target(name)?, Duration::from_secs(seconds), inputs?);
+        }
+        ["minimise", name, file, to] => {
+            let small = minimise(target(name)?.run, &read(file)?);
+            fs::write(to, small).map_err(|error| format!("{to}: {error}"))?;
+        }
+        ["list", file] => list(&read(file)?),
+        ["seeds", folder] => {
+            for (target, name, bytes) in seeds::all() {
+                let folder = Path::new(folder).join(target);
+                let written =
+                    fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(name), bytes));
+                written.map_err(|error| format!("{}: {error}", folder.display()))?;
+            }
+        }
+        _ => return Err("search, replay, measure, minimise, list, seeds or targets".into()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Executions a second over these inputs, or over those of a search.
+fn measure(target: Target, time: Duration, mut inputs: Vec<Vec<u8>>) {
+    let mut made = Inputs::new(1, MOST_RECORDS);
+    while inputs.is_empty() || inputs.len() < 512 && target.name == "whole_unit" {
+        let mut input = Vec::new();
+        made.next(&mut input);
+        inputs.push(input);
+    }
+    let start = Instant::now();
+    let before = processor_time();
+    let mut executions = 0_u64;
+    while start.elapsed() < time {
+        for input in &inputs {
+            (target.run)(input);
+            executions += 1;
+        }
+    }
+    // Of the processor, where that is known: others may be at work beside.
+    let spent = before.zip(processor_time()).map(|(before, after)| after - before);
+    let spent = spent.unwrap_or_else(|| start.elapsed());
+    let each = spent.as_nanos() / u128::from(executions.max(1));
+    println!("{}", 1_000_000_000 / each.max(1));
+}
+
+/// How long this process has been running on a processor.
+fn processor_time() -> Option<Duration> {
+    let text = fs::read_to_string("/proc/self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+}
+
+/// The program that the bytes are for the target of the whole unit.
+fn list(bytes: &[u8]) {
+    let (setup, rest) = match bytes.split_first_chunk::<RECORD>() {
+        Some((record, rest)) => (Setup::decode(*record), rest),
+        None => (Setup::default(), &[][..]),
+    };
+    println!("  0  {setup:?}");
+    for (number, operation) in (1..).zip(decode(rest)) {
+        println!("{number:3}  {operation}");
+    }
+}

@@ -1,0 +1,23 @@
+//! The properties of the targets that have no test of their own, over fresh inputs and under bolero's engines.
+
+use vtd_fuzzing::targets::run;
+
+macro_rules! property {
+    ($name:ident, $iterations:literal, $length:literal) => {
+        #[test]
+        fn $name() {
+            bolero::check!()
+                .with_iterations($iterations)
+                .with_max_len($length)
+                .for_each(|bytes: &[u8]| run(stringify!($name), bytes));
+        }
+    };
+}
+
+property!(page_walk, 5_000, 400);
+property!(pasid_range_walk, 2_000, 400);
+property!(invalidation_queue, 2_000, 400);
+property!(page_requests, 2_000, 400);
+property!(recording_parser, 5_000, 300);
+property!(state_restore, 2_000, 60);
+property!(memory_image, 1_000, 200);
