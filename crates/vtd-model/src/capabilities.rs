@@ -33,6 +33,11 @@ impl Capabilities {
         if self.haw >= 64 { 0 } else { u64::MAX << self.haw }
     }
 
+    /// CAP.MGAW in bits.
+    pub(crate) const fn mgaw(self) -> u64 {
+        field(self.cap, 21, 16) + 1
+    }
+
     /// CAP.ZLR.
     pub(crate) const fn zlr(self) -> bool {
         self.cap(22)

@@ -16,6 +16,8 @@ pub(crate) struct Choices<'a, M: ?Sized> {
     pub(crate) reads: &'a mut Vec<Read>,
     /// What was chosen, and out of how many.
     pub(crate) script: &'a mut Vec<(usize, usize)>,
+    /// Accessed and dirty bits that an entry may have had when it was cached.
+    pub(crate) set: &'a mut Vec<(u64, u64)>,
     pub(crate) scratch: &'a mut Scratch,
     /// How far the script is used up.
     at: usize,
@@ -32,16 +34,27 @@ pub(crate) struct Choices<'a, M: ?Sized> {
 #[derive(Default)]
 pub(crate) struct Scratch {
     ends: Vec<u64>,
-    candidates: Vec<([u64; 8], u64)>,
+    candidates: Vec<Candidate>,
+}
+
+/// A value that an entry may have.
+struct Candidate {
+    entry: [u64; 8],
+    /// Until when it was in memory.
+    end: u64,
+    /// Accessed and dirty bits of values that differ in nothing else.
+    set: u64,
 }
 
 impl<'a, M: Memory + ?Sized> Choices<'a, M> {
+    #[allow(clippy::too_many_arguments, reason = "memory that is used again comes from outside")]
     pub(crate) fn new(
         history: &'a History,
         memory: &'a M,
         since: Moment,
         reads: &'a mut Vec<Read>,
         script: &'a mut Vec<(usize, usize)>,
+        set: &'a mut Vec<(u64, u64)>,
         scratch: &'a mut Scratch,
     ) -> Self {
         Self {
@@ -50,6 +63,7 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
             since,
             reads,
             script,
+            set,
             scratch,
             at: 0,
             above: NOW,
@@ -106,14 +120,11 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
                 }
             }
             let [first, ..] = entry;
-            let repeated = candidates.iter().any(|(other, _)| {
-                let [other_first, other_rest @ ..] = other;
+            let repeated = candidates.iter_mut().find(|candidate| {
+                let [other, other_rest @ ..] = &candidate.entry;
                 let [_, rest @ ..] = &entry;
-                (other_first ^ first) & !hidden == 0 && other_rest == rest
+                (other ^ first) & !hidden == 0 && other_rest == rest
             });
-            if repeated {
-                continue;
-            }
             let allowed = if is_present(place.kind, first) {
                 let held = held(place, &entry, present);
                 self.history.may_hold(&held, end, self.since) && self.above_fits(&held)
@@ -121,8 +132,10 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
                 // What is not present is never cached.
                 end >= self.since.0
             };
-            if allowed {
-                candidates.push((entry, end));
+            match repeated {
+                Some(candidate) if allowed => candidate.set |= first & hidden,
+                None if allowed => candidates.push(Candidate { entry, end, set: first & hidden }),
+                _ => {}
             }
         }
         candidates.is_empty()
@@ -153,16 +166,20 @@ impl<M: Memory + ?Sized> Tables for Choices<'_, M> {
         {
             self.impossible |= self.gather(place, qwords);
             let count = self.scratch.candidates.len();
+            let mut chosen = 0;
             if count > 1 {
                 if self.at == self.script.len() {
                     self.script.push((0, count));
                 }
-                let chosen = self.script.get(self.at).map_or(0, |&(chosen, _)| chosen);
+                chosen = self.script.get(self.at).map_or(0, |&(chosen, _)| chosen);
                 self.at += 1;
-                if let Some((entry, end)) = self.scratch.candidates.get(chosen) {
-                    qwords.copy_from_slice(entry.get(..qwords.len()).unwrap_or(&[]));
-                    self.last = *end;
+            }
+            if let Some(Candidate { entry, end, set }) = self.scratch.candidates.get(chosen) {
+                for (qword, value) in qwords.iter_mut().zip(entry) {
+                    *qword = *value;
                 }
+                self.last = *end;
+                self.set.push((place.address, *set));
             }
         }
         if is_above {

@@ -29,8 +29,8 @@ pub(crate) struct Held {
 
 impl Held {
     /// Whether an invalidation surely drops it. More may always be dropped, so what is not sure does not count.
-    /// A PASID-cache invalidation with the domain that the entry in memory names, `renamed`, counts too: "both domains have
-    /// to lead to the entry".
+    /// A PASID-cache invalidation by PASID with the domain that the entry in memory names, `renamed`, counts too: "both domains
+    /// have to lead to the entry".
     pub(crate) fn is_dropped_by(
         &self,
         invalidation: &Invalidation,
@@ -43,10 +43,11 @@ impl Held {
         match self.kind {
             EntryKind::Root | EntryKind::Context => self.by_context(invalidation),
             EntryKind::Directory | EntryKind::PasidEntry => {
-                let renamed = Self { domain: renamed, ..*self };
+                let by_pasid = matches!(invalidation, Invalidation::Pasid { .. });
+                let renamed = Self { domain: renamed.filter(|_| by_pasid), ..*self };
                 self.by_context(invalidation)
                     || self.by_pasid(invalidation)
-                    || renamed.domain.is_some() && renamed.by_pasid(invalidation)
+                    || renamed.by_pasid(invalidation)
             }
             EntryKind::FirstStage { level } => {
                 self.by_first_stage(invalidation, level) || self.by_dependence(invalidation, rule)

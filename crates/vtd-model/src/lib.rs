@@ -42,7 +42,7 @@ pub use history::{History, Moment};
 pub use interrupt::{Interrupt, InterruptAnswer, InterruptRequest};
 pub use invalidation::{Invalidation, Pages};
 pub use memory::Memory;
-pub use oracle::{Allowed, Refused};
+pub use oracle::{Allowed, Due, Refused};
 pub use page_request::{PageRequest, PageRequestFate, PageRequestOutcome};
 pub use path::{EntryKind, Path, Read, Update};
 pub use queue::{Queue, QueueStep};

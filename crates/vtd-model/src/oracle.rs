@@ -28,6 +28,32 @@ pub enum Allowed {
     Unsettled,
 }
 
+/// An update of accessed and dirty bits that an answer goes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Due {
+    /// What is written.
+    pub update: Update,
+    /// Bits that the entry may have had already when it was cached: an answer from a cache need not set them again.
+    pub optional: u64,
+}
+
+impl Due {
+    /// Whether updates that were seen, by address and new value, are those that are due: in order, none besides, and none
+    /// left out that has to be made.
+    #[must_use]
+    pub fn are(dues: &[Self], seen: &[(u64, u64)]) -> bool {
+        let mut seen = seen.iter().peekable();
+        for Self { update: Update { address, old, new }, optional } in dues {
+            if seen.next_if(|&&next| next == (*address, *new)).is_none()
+                && new & !old & !optional != 0
+            {
+                return false;
+            }
+        }
+        seen.next().is_none()
+    }
+}
+
 /// Why an answer is not allowed: what it could have been, and what is on its way in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -43,8 +69,8 @@ impl fmt::Display for Refused {
 impl Error for Refused {}
 
 impl History {
-    /// Whether the answer to an untranslated request is right: `seen` says whether an answer is what was observed. The request
-    /// was made at the moment `since` or later, and memory is as it is when the request is over.
+    /// Whether the answer to an untranslated request is right: `seen` says whether an answer is what was observed, and the
+    /// accessed and dirty bits that are due with it ([`Due::are`]). The request was made at the moment `since` or later, and memory is as it is when the request is over.
     ///
     /// # Errors
     /// [`Refused`] if no combination of values that the entries on its way may have in a cache leads to it.
@@ -54,7 +80,7 @@ impl History {
         memory: &M,
         request: &Request,
         since: Moment,
-        mut seen: impl FnMut(&Answer) -> bool,
+        mut seen: impl FnMut(&Answer, &[Due]) -> bool,
     ) -> Result<Allowed, Refused> {
         let first = |path: &mut Path| unit.translate(memory, request, path);
         self.search(
@@ -78,7 +104,7 @@ impl History {
         memory: &M,
         request: &Request,
         since: Moment,
-        mut seen: impl FnMut(&TranslationAnswer) -> bool,
+        mut seen: impl FnMut(&TranslationAnswer, &[Due]) -> bool,
     ) -> Result<Allowed, Refused> {
         self.search(
             unit,
@@ -115,7 +141,7 @@ impl History {
             |path| unit.translated_request(memory, request, path),
             |walker| walker.translated(request),
             |answer| matches!(answer, TranslatedAnswer::Fault(fault) if is_of_the_entry(fault.code)),
-            &mut seen,
+            &mut |answer, _| seen(answer),
         )
     }
 
@@ -138,7 +164,7 @@ impl History {
             |path| unit.interrupt(memory, request, path),
             |walker| walker.interrupt(request),
             |answer| matches!(answer, InterruptAnswer::Fault { code: 0x22 | 0x24, .. }),
-            &mut seen,
+            &mut |answer, _| seen(answer),
         )
     }
 
@@ -162,7 +188,7 @@ impl History {
             |_| unit.admits(memory, request),
             |walker| walker.admits(request),
             |answer| matches!(answer, Err(Some(fault)) if is_of_the_entry(fault.code)),
-            &mut seen,
+            &mut |answer, _| seen(answer),
         )
     }
 
@@ -204,33 +230,42 @@ impl History {
         present: impl FnOnce(&mut Path) -> A,
         mut walk: impl FnMut(&mut Walker<'_, Choices<'_, M>>) -> A,
         is_of_the_entry: impl Fn(&A) -> bool,
-        seen: &mut impl FnMut(&A) -> bool,
+        seen: &mut impl FnMut(&A, &[Due]) -> bool,
     ) -> Result<Allowed, Refused> {
         let mut path = Path::new();
         let answer = present(&mut path);
         // Where nothing on the way has changed there is but one way.
-        if seen(&answer) {
+        let mut dues: Vec<Due> =
+            path.updates.iter().map(|&update| Due { update, optional: 0 }).collect();
+        if seen(&answer, &dues) {
             return Ok(Allowed::Present);
         }
         let mut possible = vec![answer];
         let now = path.reads;
         let mut script = Vec::new();
         let mut scratch = Scratch::default();
+        let mut set = Vec::new();
         let (mut reads, mut steps, mut updates): (Vec<Read>, Vec<Step>, Vec<Update>) =
             Default::default();
         for _ in 0..MOST_WALKS {
             reads.clear();
             steps.clear();
             updates.clear();
-            let tables = Choices::new(self, memory, since, &mut reads, &mut script, &mut scratch);
+            set.clear();
+            let tables =
+                Choices::new(self, memory, since, &mut reads, &mut script, &mut set, &mut scratch);
             let mut walker =
                 Walker { unit, tables, steps: &mut steps, updates: &mut updates, fpd: false };
             let answer = walk(&mut walker);
-            let tables = walker.tables;
             // What is malformed is never cached.
-            let fresh = tables.last_is_fresh() || !is_of_the_entry(&answer);
-            if tables.is_possible() && fresh {
-                if seen(&answer) {
+            let fresh = walker.tables.last_is_fresh() || !is_of_the_entry(&answer);
+            if walker.tables.is_possible() && fresh {
+                dues.clear();
+                dues.extend(updates.iter().map(|&update| {
+                    let of_entry = set.iter().filter(|(address, _)| *address == update.address);
+                    Due { update, optional: of_entry.fold(0, |all, (_, bits)| all | bits) }
+                }));
+                if seen(&answer, &dues) {
                     return Ok(Allowed::Cached);
                 }
                 if !possible.contains(&answer) {

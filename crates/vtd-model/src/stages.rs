@@ -50,9 +50,12 @@ impl<T: Tables> Walker<'_, T> {
         want: Want,
     ) -> Result<Reached, u8> {
         let caps = self.unit.capabilities;
+        // MGAW is the largest width of an address that is translated, whatever AW says.
+        if address >> (30 + 9 * context.width).min(caps.mgaw()) != 0 {
+            return Err(0x04);
+        }
         if context.translation_type == 2 {
-            let width = 30 + 9 * context.width;
-            if address >> width != 0 || address & caps.beyond() != 0 {
+            if address & caps.beyond() != 0 {
                 return Err(0x04);
             }
             return passed(address, 0x0e);

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 
 use vtd_model::{
-    Access, Allowed, Answer, Fault, InterruptAnswer, InterruptRequest, Path, Refused, Request,
-    TranslatedAnswer, TranslationAnswer, Update,
+    Access, Allowed, Answer, Due, Fault, InterruptAnswer, InterruptRequest, Refused, Request,
+    TranslatedAnswer, TranslationAnswer,
 };
 use vtd_recording::format::{self, Direction, DmaAnswer, Event, FaultedRequest, RequestAccess};
 use vtd_spec::{Pasid, SourceId};
@@ -55,11 +55,11 @@ impl Machine {
         let outcome = match event {
             Event::Dma { source_id, pasid, access, iova, answer } => {
                 let request = request(*source_id, *pasid, *access, iova.0);
-                self.dma(line, &request, *answer, &fault, &updates)
+                self.dma(&request, *answer, &fault, &updates)
             }
             Event::Translate { source_id, pasid, access, iova, answer } => {
                 let request = request(*source_id, *pasid, *access, iova.0);
-                self.translate(line, &request, *answer, &fault, &updates)
+                self.translate(&request, *answer, &fault, &updates)
             }
             Event::Translated { source_id, pasid, access, address, answer } => {
                 let request = request(*source_id, *pasid, *access, address.0);
@@ -81,12 +81,22 @@ impl Machine {
         let name = event.kind().name();
         match outcome {
             None => {}
-            Some(Ok(Allowed::Present)) => self.report.count(name),
+            Some(Ok(Allowed::Present)) => {
+                self.report.count(name);
+                if self.strict {
+                    updates.iter().for_each(|_| self.report.count("accessed and dirty bits"));
+                }
+            }
             Some(Ok(Allowed::Cached)) => self.report.count(cached(name)),
             Some(Ok(Allowed::Unsettled)) => self.report.count("unsettled"),
             Some(Err(refused)) => {
                 let seen = fault.code.map_or(String::new(), |code| format!(" with fault {code:x}"));
-                self.report.difference(line, format!("{event}{seen}: {refused}"));
+                let bits = if updates.is_empty() {
+                    String::new()
+                } else {
+                    format!(", accessed and dirty bits {updates:x?}")
+                };
+                self.report.difference(line, format!("{event}{seen}{bits}: {refused}"));
             }
         }
         for (gpa, value) in updates {
@@ -118,7 +128,6 @@ impl Machine {
 
     fn dma(
         &mut self,
-        line: u64,
         request: &Request,
         seen: DmaAnswer,
         fault: &FaultSeen,
@@ -134,13 +143,15 @@ impl Machine {
         let strict = self.strict;
         let zero_length = request.access.zero_length;
         let write = request.access.write;
-        let is_seen = |answer: &Answer| match (answer, seen) {
+        let bits = |dues: &[Due]| !strict || assigned || Due::are(dues, updates);
+        let is_seen = |answer: &Answer, dues: &[Due]| match (answer, seen) {
             (Answer::Memory(found), DmaAnswer::Translated { gpa, mask, permissions }) => {
                 let permitted =
                     (permissions.grant(Direction::Read), permissions.grant(Direction::Write));
                 let granted = if write { permitted.1 } else { permitted.0 || zero_length };
                 let address = gpa.0 & !mask | request.address & mask;
                 granted
+                    && bits(dues)
                     && address == found.address
                     // Where nothing is granted, zero bytes are read with `r`.
                     && (!strict
@@ -161,31 +172,28 @@ impl Machine {
         };
         let since = self.history.moment();
         let outcome = self.history.judge(unit, &self.memory, request, since, is_seen);
-        if strict && !assigned && matches!(outcome, Ok(Allowed::Present)) {
-            let mut path = Path::new();
-            let _ = unit.translate(&self.memory, request, &mut path);
-            self.compare_updates(line, &path, updates);
-        }
         Some(outcome)
     }
 
     fn translate(
-        &mut self,
-        line: u64,
+        &self,
         request: &Request,
         seen: format::TranslationAnswer,
         fault: &FaultSeen,
         updates: &[(u64, u64)],
     ) -> Option<Result<Allowed, Refused>> {
         let unit = &self.registers.unit;
-        let is_seen = |answer: &TranslationAnswer| match (answer, seen) {
+        let strict = self.strict;
+        let bits = |dues: &[Due]| !strict || Due::are(dues, updates);
+        let is_seen = |answer: &TranslationAnswer, dues: &[Due]| match (answer, seen) {
             (
                 TranslationAnswer::Granted(found),
                 format::TranslationAnswer::Granted { gpa, mask, grant, untranslated_only, global },
             ) => {
                 let within = (1 << found.bits) - 1;
                 let permissions = grant.permissions;
-                found.address & !within == gpa.0
+                bits(dues)
+                    && found.address & !within == gpa.0
                     && within == mask
                     && found.read == permissions.grant(Direction::Read)
                     && found.write == permissions.grant(Direction::Write)
@@ -204,11 +212,6 @@ impl Machine {
         };
         let since = self.history.moment();
         let outcome = self.history.judge_translation(unit, &self.memory, request, since, is_seen);
-        if self.strict && matches!(outcome, Ok(Allowed::Present)) {
-            let mut path = Path::new();
-            let _ = unit.translation_request(&self.memory, request, &mut path);
-            self.compare_updates(line, &path, updates);
-        }
         Some(outcome)
     }
 
@@ -254,23 +257,6 @@ impl Machine {
         };
         let (unit, since) = (&self.registers.unit, self.history.moment());
         Some(self.history.judge_interrupt(unit, &self.memory, request, since, is_seen))
-    }
-
-    /// Accessed and dirty bits of a walk. A hit sets only what the entry may lack, so less is seen where something on the way
-    /// has changed.
-    fn compare_updates(&mut self, line: u64, path: &Path, seen: &[(u64, u64)]) {
-        let expected: Vec<(u64, u64)> =
-            path.updates.iter().map(|&Update { address, new, .. }| (address, new)).collect();
-        if expected == seen {
-            for _ in seen {
-                self.report.count("accessed and dirty bits");
-            }
-        } else {
-            self.report.difference(
-                line,
-                format!("accessed and dirty bits {seen:x?} in place of {expected:x?}"),
-            );
-        }
     }
 }
 

@@ -13,9 +13,41 @@ mod page_requests;
 
 use std::collections::BTreeMap;
 
-use vtd_recording::format::{FormatError, Reader};
+use vtd_recording::format::{Event, FormatError, Header, Reader};
 
 use machine::Machine;
+
+/// Takes the lines of a recording one at a time, as they come about.
+pub struct Oracle {
+    machine: Machine,
+    line: u64,
+}
+
+impl Oracle {
+    /// An oracle for a recording with this header.
+    #[must_use]
+    pub fn new(header: &Header) -> Self {
+        Self { machine: Machine::new(header), line: 0 }
+    }
+
+    /// Takes one line; answers are judged.
+    pub fn take(&mut self, event: &Event) {
+        self.line += 1;
+        self.machine.take(self.line, event);
+    }
+
+    /// What differs so far.
+    #[must_use]
+    pub fn differences(&self) -> &[(u64, String)] {
+        &self.machine.report.differences
+    }
+
+    /// The figures, and what was expected and never came.
+    #[must_use]
+    pub fn finish(self) -> Report {
+        self.machine.finish()
+    }
+}
 
 /// What was checked of a file, and what differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -84,7 +84,7 @@ impl World {
             mirror.catch_up();
             let mirror = &*mirror;
             let unit = &mirror.registers.unit;
-            mirror.history.judge(unit, &*mirror.memory, request, since, |answer| {
+            mirror.history.judge(unit, &*mirror.memory, request, since, |answer, _| {
                 match (answer, &seen) {
                     (Answer::Memory(found), Ok((address, granted))) => {
                         found.address == *address
@@ -115,39 +115,38 @@ impl World {
         seen: Result<Completion, DmaError>,
     ) {
         let fault = self.fault_seen();
-        let judged =
-            {
-                let mut mirror = self.mirror();
-                mirror.catch_up();
-                let mirror = &*mirror;
-                let unit = &mirror.registers.unit;
-                mirror.history.judge_translation(unit, &*mirror.memory, request, since, |answer| {
-                    match (answer, &seen) {
-                        (TranslationAnswer::Granted(grant), Ok(found)) => {
-                            let within = request.address & (found.size - 1);
-                            found.grants_any()
-                                && grant.address == found.page.0 + within
-                                && grant.read == found.granted.read
-                                && grant.write == found.granted.write
-                                && grant.execute == found.granted.execute
-                                && grant.untranslated == found.untranslated_only
-                        }
-                        (TranslationAnswer::Nothing(reported), Ok(found)) => {
-                            !found.grants_any()
-                                && match (reported, fault) {
-                                    (Some(expected), Some(seen)) => expected.code == seen.code,
-                                    (_, None) => true,
-                                    (None, Some(_)) => false,
-                                }
-                        }
-                        (TranslationAnswer::Blocked, Err(DmaError::Blocked)) => fault.is_none(),
-                        (TranslationAnswer::Fault(expected), Err(DmaError::Fault(found))) => {
-                            is_fault(expected, found.reason.code(), fault)
-                        }
-                        _ => false,
+        let judged = {
+            let mut mirror = self.mirror();
+            mirror.catch_up();
+            let mirror = &*mirror;
+            let unit = &mirror.registers.unit;
+            mirror.history.judge_translation(unit, &*mirror.memory, request, since, |answer, _| {
+                match (answer, &seen) {
+                    (TranslationAnswer::Granted(grant), Ok(found)) => {
+                        let within = request.address & (found.size - 1);
+                        found.grants_any()
+                            && grant.address == found.page.0 + within
+                            && grant.read == found.granted.read
+                            && grant.write == found.granted.write
+                            && grant.execute == found.granted.execute
+                            && grant.untranslated == found.untranslated_only
                     }
-                })
-            };
+                    (TranslationAnswer::Nothing(reported), Ok(found)) => {
+                        !found.grants_any()
+                            && match (reported, fault) {
+                                (Some(expected), Some(seen)) => expected.code == seen.code,
+                                (_, None) => true,
+                                (None, Some(_)) => false,
+                            }
+                    }
+                    (TranslationAnswer::Blocked, Err(DmaError::Blocked)) => fault.is_none(),
+                    (TranslationAnswer::Fault(expected), Err(DmaError::Fault(found))) => {
+                        is_fault(expected, found.reason.code(), fault)
+                    }
+                    _ => false,
+                }
+            })
+        };
         self.figures.served += u64::from(seen.is_ok());
         self.count(&(request, seen, fault), judged);
     }

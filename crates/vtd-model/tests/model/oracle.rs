@@ -36,10 +36,12 @@ impl Machine {
         pasid: Option<u32>,
         at: u64,
         since: Moment,
-        seen: impl FnMut(&Answer) -> bool,
+        mut seen: impl FnMut(&Answer) -> bool,
     ) -> Option<Allowed> {
         let request = Request { source_id: SOURCE, pasid, address: at, access: Access::READ };
-        self.history.judge(&self.guest.unit, &self.guest.memory, &request, since, seen).ok()
+        self.history
+            .judge(&self.guest.unit, &self.guest.memory, &request, since, |answer, _| seen(answer))
+            .ok()
     }
 
     /// Whether a read of 5000 may lead to an address.
@@ -525,7 +527,8 @@ fn refusal() {
         Request { source_id: SOURCE, pasid: Some(1), address: 0x5000, access: Access::READ };
     let Machine { guest, history } = &machine;
     let now = history.moment();
-    let refused = history.judge(&guest.unit, &guest.memory, &request, now, |_| false).unwrap_err();
+    let refused =
+        history.judge(&guest.unit, &guest.memory, &request, now, |_, _| false).unwrap_err();
     let text = refused.to_string();
     for part in ["701000", "700000", "first-stage entry of level 1 23028: 701007"] {
         assert!(text.contains(part), "{text}");
