@@ -1,7 +1,7 @@
 //! Tables as caches may hold them: for each entry that is read, one of the values that it had.
 
 use crate::bits::{bit, field, low16};
-use crate::coverage::Held;
+use crate::coverage::{Held, page};
 use crate::history::{History, Moment, NOW};
 use crate::memory::Memory;
 use crate::path::{EntryKind, Read};
@@ -26,6 +26,8 @@ pub(crate) struct Choices<'a, M: ?Sized> {
     above_tag: Option<(EntryKind, Tag)>,
     /// Until when the entry that was read last was what was chosen.
     last: u64,
+    /// Page-table entries above the leaf whose values are of the past.
+    stale_tables: Vec<(Held, u64)>,
     /// An entry has no value that goes with those chosen above it.
     impossible: bool,
 }
@@ -69,6 +71,7 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
             above: NOW,
             above_tag: None,
             last: NOW,
+            stale_tables: Vec::new(),
             impossible: false,
         }
     }
@@ -127,7 +130,9 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
             });
             let allowed = if is_present(place.kind, first) {
                 let held = held(place, &entry, present);
-                self.history.may_hold(&held, end, self.since) && self.above_fits(&held)
+                self.history.may_hold(&held, end, self.since)
+                    && self.above_fits(&held)
+                    && self.tables_fit(&held)
             } else {
                 // What is not present is never cached.
                 end >= self.since.0
@@ -139,6 +144,17 @@ impl<'a, M: Memory + ?Sized> Choices<'a, M> {
             }
         }
         candidates.is_empty()
+    }
+
+    /// A leaf says how large its page is, and what drops the page drops the tables above it.
+    fn tables_fit(&self, held: &Held) -> bool {
+        let fits = |&(table, end): &(Held, u64)| {
+            let table = Held { page: held.page, ..table };
+            table.kind.is_first_stage() != held.kind.is_first_stage()
+                || table.tag != held.tag
+                || self.history.may_hold(&table, end, self.since)
+        };
+        !held.leaf || held.page.1 - held.page.0 < 0x1000 || self.stale_tables.iter().all(fits)
     }
 
     /// The entry above has no domain of its own and goes with this one's.
@@ -162,7 +178,9 @@ impl<M: Memory + ?Sized> Tables for Choices<'_, M> {
         self.last = NOW;
         let is_above = matches!(place.kind, EntryKind::Root | EntryKind::Directory);
         let has_below = matches!(place.kind, EntryKind::Context | EntryKind::PasidEntry);
-        if !self.history.is_unchanged(place.address, qwords.len()) || has_below && self.above != NOW
+        if !self.history.is_unchanged(place.address, qwords.len())
+            || has_below && self.above != NOW
+            || !self.stale_tables.is_empty()
         {
             self.impossible |= self.gather(place, qwords);
             let count = self.scratch.candidates.len();
@@ -180,6 +198,13 @@ impl<M: Memory + ?Sized> Tables for Choices<'_, M> {
                 }
                 self.last = *end;
                 self.set.push((place.address, *set));
+                let is_table = matches!(
+                    place.kind,
+                    EntryKind::FirstStage { .. } | EntryKind::SecondStage { .. }
+                );
+                if is_table && *end != NOW {
+                    self.stale_tables.push((held(place, entry, &[]), *end));
+                }
             }
         }
         if is_above {
@@ -209,17 +234,19 @@ fn held(place: Place, entry: &[u64; 8], present: &[u64]) -> Held {
         EntryKind::FirstStage { .. } | EntryKind::SecondStage { .. } => Some(place.tag.domain),
         _ => None,
     };
-    let leaf = match place.kind {
+    let (leaf, page) = match place.kind {
         EntryKind::FirstStage { level } | EntryKind::SecondStage { level } => {
-            level == 1 || level <= 3 && bit(first, 7)
+            let leaf = level == 1 || level <= 3 && bit(first, 7);
+            // Whatever page comes of a table, the one of 4 KiB is within it.
+            (leaf, page(place.tag.address, if leaf { level } else { 1 }))
         }
-        _ => false,
+        _ => (false, (0, 0)),
     };
     let in_memory = match (place.kind, present) {
         (EntryKind::PasidEntry, &[first, second, ..]) => Some((place.address, [first, second])),
         _ => None,
     };
-    Held { kind: place.kind, tag: place.tag, domain, leaf, in_memory }
+    Held { kind: place.kind, tag: place.tag, domain, leaf, page, in_memory }
 }
 
 /// What is not present is never cached.

@@ -23,6 +23,9 @@ pub(crate) struct Held {
     pub(crate) domain: Option<u16>,
     /// Page-table entries: it is a leaf.
     pub(crate) leaf: bool,
+    /// Page-table entries: the addresses of the page that the IOTLB holds. A table above a leaf is part of the IOTLB's entry
+    /// for the page as well as of paging-structure caches, so what drops it from the latter alone is not enough.
+    pub(crate) page: (u64, u64),
     /// PASID-table entries: where they lie, and what the first two qwords hold now.
     pub(crate) in_memory: Option<(u64, [u64; 2])>,
 }
@@ -37,8 +40,10 @@ impl Held {
         rule: Rule,
         renamed: Option<u16>,
     ) -> bool {
-        if *invalidation == Invalidation::Everything {
-            return true;
+        match invalidation {
+            Invalidation::Everything => return true,
+            Invalidation::Translations => return self.kind != EntryKind::Interrupt,
+            _ => {}
         }
         match self.kind {
             EntryKind::Root | EntryKind::Context => self.by_context(invalidation),
@@ -49,11 +54,11 @@ impl Held {
                     || self.by_pasid(invalidation)
                     || renamed.by_pasid(invalidation)
             }
-            EntryKind::FirstStage { level } => {
-                self.by_first_stage(invalidation, level) || self.by_dependence(invalidation, rule)
+            EntryKind::FirstStage { .. } => {
+                self.by_first_stage(invalidation) || self.by_dependence(invalidation, rule)
             }
-            EntryKind::SecondStage { level } => {
-                self.by_second_stage(invalidation, level) || self.by_dependence(invalidation, rule)
+            EntryKind::SecondStage { .. } => {
+                self.by_second_stage(invalidation) || self.by_dependence(invalidation, rule)
             }
             EntryKind::Interrupt => self.by_interrupt(invalidation),
         }
@@ -98,7 +103,7 @@ impl Held {
     }
 
     /// First-stage translations: type 6, and type 2 but by page.
-    fn by_first_stage(&self, invalidation: &Invalidation, level: u8) -> bool {
+    fn by_first_stage(&self, invalidation: &Invalidation) -> bool {
         match *invalidation {
             Invalidation::IotlbGlobal => true,
             Invalidation::IotlbDomain { domain } => self.domain == Some(domain),
@@ -106,21 +111,21 @@ impl Held {
                 self.domain == Some(domain) && self.tag.pasid == Some(pasid)
             }
             Invalidation::PasidIotlbPages { domain, pasid, pages } => {
-                let (first, last) = self.range(level);
+                let (first, last) = self.page;
                 self.domain == Some(domain)
                     && self.tag.pasid == Some(pasid)
                     && (self.leaf || !pages.leaf_only)
                     && pages.overlap(first, last)
             }
-            _ => self.by_page_request(invalidation, level),
+            _ => self.by_page_request(invalidation),
         }
     }
 
     /// The page of a page request.
-    fn by_page_request(&self, invalidation: &Invalidation, level: u8) -> bool {
+    fn by_page_request(&self, invalidation: &Invalidation) -> bool {
         match *invalidation {
             Invalidation::FaultingPage { source_id, pasid, address } => {
-                let (first, last) = self.range(level);
+                let (first, last) = self.page;
                 self.leaf
                     && self.tag.source_id == source_id
                     && self.tag.pasid == Some(pasid)
@@ -131,12 +136,12 @@ impl Held {
     }
 
     /// Second-stage translations: type 2.
-    fn by_second_stage(&self, invalidation: &Invalidation, level: u8) -> bool {
+    fn by_second_stage(&self, invalidation: &Invalidation) -> bool {
         match *invalidation {
             Invalidation::IotlbGlobal => true,
             Invalidation::IotlbDomain { domain } => self.domain == Some(domain),
             Invalidation::IotlbPages { domain, pages } => {
-                let (first, last) = self.range(level);
+                let (first, last) = self.page;
                 self.domain == Some(domain)
                     && (self.leaf || !pages.leaf_only)
                     && pages.overlap(first, last)
@@ -156,11 +161,11 @@ impl Held {
             _ => false,
         }
     }
+}
 
-    /// The addresses that an entry of a level translates.
-    fn range(&self, level: u8) -> (u64, u64) {
-        let shift = 12 + 9 * (u32::from(level.max(1)) - 1);
-        let within = mask(shift - 1, 0);
-        (self.tag.address & !within, self.tag.address | within)
-    }
+/// The addresses around one that an entry of a level translates.
+pub(crate) fn page(address: u64, level: u8) -> (u64, u64) {
+    let shift = 12 + 9 * (u32::from(level.max(1)) - 1);
+    let within = mask(shift - 1, 0);
+    (address & !within, address | within)
 }

@@ -207,7 +207,8 @@ impl<T: Tables> Walker<'_, T> {
             bits,
             read: reached.read,
             write: reached.write,
-            execute: access.execute && reached.execute,
+            // An execution is a read.
+            execute: access.execute && reached.execute && reached.read,
             privileged: request.pasid.is_some() && access.privileged,
             untranslated: false,
         })

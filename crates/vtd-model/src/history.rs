@@ -83,6 +83,7 @@ impl History {
         let [context, iotlb, interrupt] = &mut self.global;
         match invalidation {
             Invalidation::Everything => self.global = [at; 3],
+            Invalidation::Translations => (*context, *iotlb) = (at, at),
             Invalidation::ContextGlobal => *context = at,
             Invalidation::IotlbGlobal => *iotlb = at,
             Invalidation::InterruptGlobal => *interrupt = at,

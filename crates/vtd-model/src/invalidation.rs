@@ -5,8 +5,10 @@ use crate::bits::{bit, field, low8, low16, low32, mask};
 /// What is dropped from the caches of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Invalidation {
-    /// Everything: a reset, and SRTP (whether or not CAP.ESRTPS is shown, which is this project's decision).
+    /// Everything: a reset.
     Everything,
+    /// Everything but the interrupt entry cache: SRTP, whether or not CAP.ESRTPS is shown, which is this project's decision.
+    Translations,
     /// Context cache, all of it. PASID-cache entries go with it.
     ContextGlobal,
     /// Context cache by domain; in scalable mode, which has no domains there, all of it.

@@ -27,6 +27,12 @@ pub enum EntryKind {
     },
 }
 
+impl EntryKind {
+    pub(crate) const fn is_first_stage(self) -> bool {
+        matches!(self, Self::FirstStage { .. })
+    }
+}
+
 impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -141,7 +141,7 @@ impl Registers {
         let caps = self.unit.capabilities;
         if value & SRTP != 0 {
             self.unit.root = self.root;
-            dropped.push(Invalidation::Everything);
+            dropped.push(Invalidation::Translations);
         }
         self.unit.translation = value & TE != 0;
         if caps.qi() {

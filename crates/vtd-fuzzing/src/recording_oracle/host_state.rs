@@ -140,6 +140,7 @@ impl Machine {
 fn touches(invalidation: Invalidation, device: u16) -> bool {
     match invalidation {
         Invalidation::Everything
+        | Invalidation::Translations
         | Invalidation::ContextGlobal
         | Invalidation::ContextDomain { .. }
         | Invalidation::PasidGlobal

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use vtd::{Access, Attachment, DeviceId, TranslationRequest, UnitConfig};
 use vtd_memory::SparseMemory;
 use vtd_recording::format::{Event, FormatVersion, Reader};
-use vtd_recording::recorder::RecordedUnit;
+use vtd_recording::recorder::{RecordedDma, RecordedUnit};
 use vtd_spec::{Capabilities, Gpa, Iova, PageRequest, Pasid, SourceId};
 
 use super::operation::Operation;
@@ -145,6 +145,9 @@ impl Guest {
         for pasid in 0..8 {
             self.pasid_entry(0, pasid, pasid, pasid, pasid, 0);
         }
+        for index in 0..32 {
+            self.set(INTERRUPTS + index * 16, &[index << 16 | index << 40 | 1, 0]);
+        }
         for table in 0..8 {
             for (index, target) in [(0, table + 1), (1, table + 2), (2, 2), (3, 3)] {
                 for second in [false, true] {
@@ -269,7 +272,7 @@ impl Guest {
             let width = if translation == 2 { 3 } else { width };
             let low = 0x3_0000 + u64::from(table & 7) * 0x1000
                 | translation << 2
-                | u64::from(kind & 0x71 != 0x70)
+                | u64::from(kind & 0x79 != 0x78)
                 | (flags >> 7) << 1;
             let domain = 5 + (flags >> 4 & 3);
             self.set(0x2000 + source_id * 16, &[low, domain << 8 | width]);
@@ -277,9 +280,9 @@ impl Guest {
             let half = if source_id >= 0x80 { 0x3000 } else { 0x2000 };
             let directory = if table & 1 == 0 { 0x1_0000 } else { 0x1_4000 };
             let low = directory
-                | u64::from(kind & 0x71 != 0x70)
-                | if flags & 0x11 == 0x11 { 0 } else { 8 }
-                | if flags & 0x22 == 0x22 { 0 } else { 0x14 }
+                | u64::from(kind & 0x79 != 0x78)
+                | if flags & 0x13 == 0x13 { 0 } else { 8 }
+                | if flags & 0x2c == 0x2c { 0 } else { 0x14 }
                 | (flags >> 7) << 1
                 | (flags >> 6 & 1) << 9;
             let rid_pasid = u64::from(flags & 0xc == 0xc);
@@ -289,7 +292,7 @@ impl Guest {
     }
 
     fn above(&mut self, directory: bool, index: u8, kind: u8) {
-        let value = |good: u64| match kind & 7 {
+        let value = |good: u64| match kind & 0x37 {
             0 => 0,
             1 => good | 4,
             2 => good | 2,
@@ -384,8 +387,10 @@ impl Guest {
         device
     }
 
-    fn request(&mut self, device: u8, pasid: u8) -> Option<vtd_recording::recorder::RecordedDma> {
+    /// A handle for requests: in legacy mode mostly for those without PASID.
+    fn request(&mut self, device: u8, pasid: u8) -> Option<RecordedDma> {
         let device = self.device(device);
+        let pasid = if self.root & 0xc00 == 0 && pasid & 0x70 != 0x70 { 0 } else { pasid };
         let pasid = PASIDS[usize::from(pasid & 7)].map(|pasid| Pasid::from_low_bits(pasid.into()));
         self.unit.dma(device, pasid).ok()
     }
@@ -413,7 +418,7 @@ impl Guest {
                 let with_pasid = pasid & 7 != 0;
                 let address = self.address(indexes);
                 let mut asked = if access & 1 == 1 { Access::WRITE } else { Access::READ };
-                asked.privileged = with_pasid && access & 6 == 6;
+                asked.privileged = with_pasid && access & 0x86 == 0x86;
                 asked.execute = with_pasid && access & 0x19 == 0x18;
                 asked.zero_length = access & 0x61 == 0x60;
                 if let Some(dma) = self.request(device, pasid) {
@@ -427,7 +432,7 @@ impl Guest {
                 let address = self.address(indexes);
                 let mut asked = TranslationRequest::READ_WRITE;
                 asked.no_write = access & 1 == 1;
-                asked.privileged = with_pasid && access & 6 == 6;
+                asked.privileged = with_pasid && access & 0x86 == 0x86;
                 asked.execute = with_pasid && access & 0x18 == 0x18;
                 if let Some(dma) = self.request(device, pasid) {
                     dma.with_guard(|guard| {
@@ -472,11 +477,11 @@ impl Guest {
             }
             Operation::Interrupt { device, handle, data, flags } => {
                 let address = 0xfee0_0000
-                    | u64::from(handle & 0x1f) << 5
+                    | u64::from(handle & 0x1f | u8::from(handle & 0xe0 == 0xe0) << 5) << 5
                     | if flags & 0x70 == 0x70 { 0 } else { 0x10 }
                     | u64::from(flags & 1) << 3
                     | u64::from(flags & 0xe == 0xe) << 2;
-                let data = u32::from(data & 0xf) | u32::from(flags & 0x8c == 0x8c) << 16;
+                let data = u32::from(data & 0xf) | u32::from(flags & 0xcc == 0xcc) << 16;
                 let source_id = SourceId(DEVICES[usize::from(device & 3)]);
                 let _ = self.unit.remap_interrupt(source_id, address, data);
             }

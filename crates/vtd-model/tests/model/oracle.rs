@@ -66,6 +66,7 @@ fn pages(first: u64, last: u64, leaf_only: bool) -> Pages {
 fn what_covers_what() {
     let leaf = (1, 0x2_3028, 0x70_1007);
     let table = (1, 0x2_2000, 0x2_4007);
+    let large = (1, 0x2_2000, 0x80_0087);
     let pasid_entry = (1, 0x1_1050, 0x2_5000);
     let domain = (1, 0x1_1048, 0x6);
     let directory = (1, 0x1_0000, 0x1_2001);
@@ -137,6 +138,7 @@ fn what_covers_what() {
             true,
         ),
         ("everything", leaf, I::Everything, false),
+        ("SRTP", leaf, I::Translations, false),
         // A table above: paging-structure cache.
         (
             "IH=1 says that tables did not change",
@@ -151,14 +153,26 @@ fn what_covers_what() {
             false,
         ),
         (
-            "any address of the 2 MiB",
+            "another address of the 2 MiB: not the page in the IOTLB",
             table,
             I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x1f_f000, 0x1f_ffff, false) },
-            false,
+            true,
         ),
         (
             "none of them",
             table,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x20_0000, 0x20_0fff, false) },
+            true,
+        ),
+        (
+            "any address of a 2 MiB page",
+            large,
+            I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x1f_f000, 0x1f_ffff, true) },
+            false,
+        ),
+        (
+            "none of a 2 MiB page",
+            large,
             I::PasidIotlbPages { domain: 5, pasid: 1, pages: pages(0x20_0000, 0x20_0fff, false) },
             true,
         ),
@@ -265,6 +279,13 @@ fn what_covers_what() {
         let mut machine = Machine::new(Guest::scalable());
         let old = if pasid == 2 { 0x80_0000 } else { 0x70_0000 };
         machine.write(at, value);
+        if at == large.1 && value == large.2 {
+            // Before it was another page of 2 MiB.
+            machine = Machine::new(Guest::scalable());
+            machine.guest.set(at, 0x60_0087);
+            machine.write(at, value);
+        }
+        let old = if value == large.2 { 0x60_5000 } else { old };
         assert!(machine.leads(pasid, old).is_some(), "{name}: not invalidated yet");
         machine.history.invalidated(invalidation);
         assert_eq!(machine.leads(pasid, old).is_some(), stale, "{name}");
@@ -290,6 +311,26 @@ fn dependents() {
         machine.history.invalidated(invalidation);
         assert_eq!(machine.leads(1, 0x70_0000).is_some(), stale, "{invalidation:?}");
         assert_eq!(machine.leads(1, 0x70_1000), Some(Allowed::Present));
+    }
+}
+
+/// A table above a large page goes with the page.
+#[test]
+fn tables_above_large_pages() {
+    for (first, last, leaf_only, stale) in [
+        (0x1f_f000, 0x1f_ffff, false, false),
+        (0x1f_f000, 0x1f_ffff, true, true),
+        (0x20_0000, 0x20_0fff, false, true),
+    ] {
+        let mut guest = Guest::scalable();
+        guest.set(0x2_2000, 0x60_0087);
+        guest.set(0x2_6000, 0x80_0087);
+        let mut machine = Machine::new(guest);
+        machine.write(0x2_1000, 0x2_6007);
+        let pages = pages(first, last, leaf_only);
+        machine.history.invalidated(I::PasidIotlbPages { domain: 5, pasid: 1, pages });
+        assert_eq!(machine.leads(1, 0x60_5000).is_some(), stale, "{pages:x?}");
+        assert_eq!(machine.leads(1, 0x80_5000), Some(Allowed::Present));
     }
 }
 
@@ -497,6 +538,7 @@ fn interrupt_entries() {
         (I::InterruptIndex { index: 4, mask: 2 }, true),
         (I::InterruptIndex { index: 2, mask: 0 }, true),
         (I::IotlbGlobal, true),
+        (I::Translations, true),
     ] {
         let mut guest = Guest::scalable();
         guest.unit.interrupts.enabled = true;

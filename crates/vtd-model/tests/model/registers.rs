@@ -13,7 +13,7 @@ fn root_table_is_latched_by_srtp() {
     let mut registers = registers();
     assert_eq!(registers.write(0x20, 8, 0x1400), []);
     assert_eq!(registers.unit.root, 0);
-    assert_eq!(registers.write(0x18, 4, 1 << 30), [Invalidation::Everything]);
+    assert_eq!(registers.write(0x18, 4, 1 << 30), [Invalidation::Translations]);
     assert_eq!(registers.unit.root, 0x1400);
     // By halves.
     registers.write(0x20, 4, 0x2000);
