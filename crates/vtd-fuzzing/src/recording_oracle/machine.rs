@@ -6,7 +6,7 @@ use vtd_model::{
     Capabilities, Descriptor, DeviceTlb, DeviceTlbScope, History, Invalidation, QueueStep,
     Registers, Wait,
 };
-use vtd_recording::format::{Event, FormatVersion, Header, PageRange, PasidScope};
+use vtd_recording::format::{Event, FaultedRequest, FormatVersion, Header, PageRange, PasidScope};
 
 use super::Report;
 use super::devices::{Device, Devices};
@@ -93,10 +93,11 @@ impl Machine {
                 self.compare_register(line, *offset, *value);
             }
             Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
-            Event::DeviceTlb { source_id, pasids, range } if !self.ignores_device_tlb => {
+            Event::DeviceTlb { source_id, pasids, range } => {
                 self.device_told(line, source_id.0, *pasids, *range);
             }
-            Event::DeviceTlbDone { source_id } if self.devices.done(source_id.0) => {
+            Event::DeviceTlbDone { source_id } => {
+                let _late = !self.devices.done(source_id.0);
                 self.run_queue();
             }
             Event::DeviceTlbTimeout { source_id } => self.time_out(source_id.0),
@@ -137,9 +138,10 @@ impl Machine {
                 self.expected.clear();
                 self.host.covered(Scope::Everything);
             }
-            Event::Fault { .. } if !self.page_request_faulted(line, event) => {
-                self.faults.push(event.clone());
+            Event::Fault { request: FaultedRequest::PageRequest, .. } => {
+                self.page_request_faulted(line, event);
             }
+            Event::Fault { .. } => self.faults.push(event.clone()),
             Event::Dma { .. }
             | Event::Translate { .. }
             | Event::Translated { .. }
@@ -314,6 +316,9 @@ impl Machine {
     }
 
     fn device_told(&mut self, line: u64, source_id: u16, scope: PasidScope, range: PageRange) {
+        if self.ignores_device_tlb {
+            return;
+        }
         let (first, last) = match range {
             PageRange::Everything => (0, u64::MAX),
             PageRange::Pages { address, pages } => {
@@ -330,7 +335,8 @@ impl Machine {
         match self.told.pop_front() {
             Some(expected) if expected == seen => self.report.count("device-tlb"),
             expected => {
-                self.report.difference(line, format!("told {seen:x?} in place of {expected:x?}"));
+                let what = format!("told {seen:x?} in place of {expected:x?}");
+                self.report.difference(line, what);
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use vtd_model::{Fault, PageGroupResponse, PageRequest, PageRequestFate};
-use vtd_recording::format::{Event, FaultedRequest};
+use vtd_recording::format::Event;
 use vtd_spec::Pasid;
 use vtd_spec::descriptor::ResponseCode;
 
@@ -82,18 +82,8 @@ impl Machine {
     }
 
     /// A `fault` line of a page request.
-    pub(super) fn page_request_faulted(&mut self, line: u64, event: &Event) -> bool {
-        let Event::Fault {
-            source_id,
-            pasid,
-            address,
-            reason,
-            request: FaultedRequest::PageRequest,
-            ..
-        } = event
-        else {
-            return false;
-        };
+    pub(super) fn page_request_faulted(&mut self, line: u64, event: &Event) {
+        let Event::Fault { source_id, pasid, address, reason, .. } = event else { return };
         let seen = (source_id.0, pasid.map(Pasid::get), address.0 & !0xfff, *reason);
         match self.expected.faults.pop_front() {
             Some(expected) if expected == seen => self.report.count("fault"),
@@ -101,7 +91,6 @@ impl Machine {
                 self.report.difference(line, format!("{event} in place of {expected:x?}"));
             }
         }
-        true
     }
 
     /// A page request that the unit wrote.

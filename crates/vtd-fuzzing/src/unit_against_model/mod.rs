@@ -5,6 +5,9 @@
 
 mod guest;
 mod operation;
+mod perform;
+mod pools;
+mod tables;
 
 use crate::recording_oracle::Report;
 

@@ -2,7 +2,7 @@
 
 use vtd_model::{Access, Fault, Grant, Path, Request, TranslatedAnswer, TranslationAnswer};
 
-use super::guest::{CAP, ECAP, Guest, SOURCE};
+use super::guest::{CAP, Changes, ECAP, Guest, SOURCE};
 
 const NO_WRITE: Access = Access::READ;
 
@@ -24,7 +24,8 @@ fn granted(answer: TranslationAnswer) -> (u64, u8, String) {
 fn what_is_granted() {
     let execute = Access { execute: true, ..Access::WRITE };
     let privileged = Access { privileged: true, ..NO_WRITE };
-    let rows: &[(&str, Option<u32>, &[(u64, u64)], u64, Access, (u64, u8, &str))] = &[
+    type Row = (&'static str, Option<u32>, Changes, u64, Access, (u64, u8, &'static str));
+    let rows: &[Row] = &[
         ("read and write", Some(1), &[], 0x5678, Access::WRITE, (0x70_0678, 12, "rw")),
         ("the no-write flag", Some(1), &[], 0x5000, NO_WRITE, (0x70_0000, 12, "r")),
         (

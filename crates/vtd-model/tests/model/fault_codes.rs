@@ -2,10 +2,10 @@
 
 use vtd_model::{Access, Answer, Fault};
 
-use super::guest::{CAP, ECAP, Guest, address, code};
+use super::guest::{CAP, Changes, ECAP, Guest, address, code};
 
 /// What is changed in a good guest, and the code that a read of 5000 with a PASID then gives.
-type Row = (&'static str, u32, &'static [(u64, u64)], u8);
+type Row = (&'static str, u32, Changes, u8);
 
 const SCALABLE: &[Row] = &[
     ("39: root entry not present", 1, &[(0x1000, 0)], 0x39),
@@ -104,7 +104,8 @@ fn root_table() {
 /// Legacy mode: 1 to c.
 #[test]
 fn legacy_mode() {
-    let rows: &[(&str, &[(u64, u64)], Access, u64, u8)] = &[
+    type Row = (&'static str, Changes, Access, u64, u8);
+    let rows: &[Row] = &[
         ("good", &[], Access::WRITE, 0x5000, 0),
         ("1: root not present", &[(0x1000, 0)], Access::READ, 0x5000, 1),
         ("a: root reserved", &[(0x1008, 1)], Access::READ, 0x5000, 0xa),
@@ -140,17 +141,17 @@ fn legacy_mode() {
 /// 80 to 86: what the address and the access decide.
 #[test]
 fn addresses_and_permissions() {
-    let user_read_only = [(0x2_3028, 0x70_0005)];
     let supervisor = Access { privileged: true, ..Access::READ };
     let supervisor_write = Access { privileged: true, ..Access::WRITE };
     let execute = Access { execute: true, ..Access::READ };
-    let rows: &[(&str, u32, &[(u64, u64)], u64, Access, u8)] = &[
+    type Row = (&'static str, u32, Changes, u64, Access, u8);
+    let rows: &[Row] = &[
         ("80: not canonical", 1, &[], 1 << 47, Access::READ, 0x80),
         ("canonical", 1, &[], 0xffff_8000_0000_5000, Access::READ, 0x71),
         ("80: by FSPM alone, not by AW", 3, &[], 1 << 47, Access::READ, 0x80),
         ("83: pass-through beyond the host address width", 4, &[], 1 << 46, Access::READ, 0x83),
         ("84: beyond the second stage's width", 2, &[], 1 << 48, Access::READ, 0x84),
-        ("85: RW=0", 1, &user_read_only, 0x5000, Access::WRITE, 0x85),
+        ("85: RW=0", 1, &[(0x2_3028, 0x70_0005)], 0x5000, Access::WRITE, 0x85),
         ("85: W=0", 2, &[(0x3_3028, 0x80_0001)], 0x5000, Access::WRITE, 0x85),
         ("87: pass-through to an interrupt address", 4, &[], 0xfee0_0000, Access::WRITE, 0x87),
         (

@@ -41,6 +41,9 @@ pub(crate) const ECAP: u64 = 1 << 53
 
 pub(crate) const SOURCE: u16 = 0x18;
 
+/// Qwords that are changed in a good guest: address and value.
+pub(crate) type Changes = &'static [(u64, u64)];
+
 /// Qwords by their addresses; all others are zero. Addresses from 2^40 on are not there.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Qwords(pub(crate) BTreeMap<u64, u64>);

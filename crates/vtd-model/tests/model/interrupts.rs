@@ -2,7 +2,7 @@
 
 use vtd_model::{Interrupt, InterruptAnswer, InterruptRequest, Path};
 
-use super::guest::{Guest, SOURCE};
+use super::guest::{Changes, Guest, SOURCE};
 
 const TABLE: u64 = 0x4_0000;
 
@@ -48,7 +48,8 @@ fn remapped() {
 
 #[test]
 fn codes() {
-    let rows: &[(&str, &[(u64, u64)], u32, u32, (u8, u16, bool))] = &[
+    type Row = (&'static str, Changes, u32, u32, (u8, u16, bool));
+    let rows: &[Row] = &[
         ("20: data 31:16", &[], 0xfee0_0070, 0x1_0000, (0x20, 3, true)),
         ("21: beyond the table", &[], 0xfee0_2010, 0, (0x21, 0x100, true)),
         ("21: handle and sub-handle", &[], 0xfee0_0058, 0xff, (0x21, 0x101, true)),

@@ -74,7 +74,8 @@ fn what_covers_what() {
     let root = (1, 0x1000, 0x4001);
     let second = (2, 0x3_3028, 0x80_1003);
     let second_table = (2, 0x3_2000, 0x3_4003);
-    let rows: &[(&str, (u32, u64, u64), I, bool)] = &[
+    type Row = (&'static str, (u32, u64, u64), I, bool);
+    let rows: &[Row] = &[
         // First-stage leaf: IOTLB.
         (
             "type 6, the page",

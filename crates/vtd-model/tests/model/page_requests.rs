@@ -2,7 +2,7 @@
 
 use vtd_model::{Fault, PageRequest, PageRequestFate, PageRequestOutcome};
 
-use super::guest::{CAP, ECAP, Guest, SOURCE};
+use super::guest::{CAP, Changes, ECAP, Guest, SOURCE};
 
 const REQUEST: PageRequest = PageRequest {
     source_id: SOURCE,
@@ -78,7 +78,8 @@ fn full() {
 
 #[test]
 fn codes() {
-    let rows: &[(&str, u64, Option<u32>, &[(u64, u64)], u8)] = &[
+    type Row = (&'static str, u64, Option<u32>, Changes, u8);
+    let rows: &[Row] = &[
         ("30", 0x1800, Some(1), &[], 0x30),
         ("32: legacy mode", 0x1000, Some(1), &[], 0x32),
         ("39", 0x1400, Some(1), &[(0x1000, 0)], 0x39),
