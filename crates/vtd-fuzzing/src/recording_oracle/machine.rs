@@ -89,7 +89,9 @@ impl Machine {
             Event::Mem { gpa, bytes } => self.memory.write(gpa.0, bytes, &mut self.history),
             Event::Zero { gpa } => self.memory.clear(gpa.0, &mut self.history),
             Event::Write { offset, size, value } => self.write(*offset, *size, *value),
-            Event::Read { offset, size: 4 | 8, value } if self.strict => {
+            Event::Read { offset, size, value }
+                if self.strict && matches!(size, 4 | 8) && offset % u64::from(*size) == 0 =>
+            {
                 self.compare_register(line, *offset, *value);
             }
             Event::IommuWrite { gpa, bytes } => self.unit_wrote(line, gpa.0, bytes),
@@ -182,6 +184,14 @@ impl Machine {
         let Registers { unit, queue, faults, .. } = &self.registers;
         let requests = &unit.page_requests;
         let (name, seen, expected) = match offset {
+            0x1c if self.host_failed || self.devices.is_waited_for() => return,
+            0x1c => {
+                let state = u64::from(unit.translation) << 31
+                    | u64::from(queue.enabled) << 26
+                    | u64::from(unit.interrupts.enabled) << 25
+                    | u64::from(unit.interrupts.compatibility) << 23;
+                ("read of GSTS", value & 0x8680_0000, state)
+            }
             0x34 => {
                 let causes = u64::from(queue.timeout) << 6
                     | u64::from(queue.error) << 4
@@ -297,6 +307,8 @@ impl Machine {
             }
         } else if let Ok(qword) = <[u8; 8]>::try_from(bytes) {
             self.updates.push((gpa, u64::from_le_bytes(qword)));
+        } else if bytes.len() != 32 {
+            self.report.difference(line, format!("{} bytes are written to {gpa:x}", bytes.len()));
         } else {
             self.page_request_written(line, gpa, bytes);
         }

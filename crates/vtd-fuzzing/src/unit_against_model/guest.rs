@@ -130,6 +130,7 @@ impl Guest {
         for (offset, value) in [
             (0x90, queue),
             (0xd0, PAGE_REQUESTS),
+            (0xc0, 0x60),
             (0xb8, INTERRUPTS | 1 << 11 | 4),
             (0x20, self.root),
         ] {
@@ -199,6 +200,32 @@ impl Guest {
             self.write(0x34, 4, 0x10);
             let _ = self.read(0x80, 8);
         }
+    }
+
+    /// A tail where no descriptor can end, and the right one again.
+    pub(super) fn odd_tail(&mut self, tail: u64) {
+        self.write(0x88, 8, tail);
+        for (offset, size) in [(0x80, 8), (0xb0, 8), (0x34, 4)] {
+            let _ = self.read(offset, size);
+        }
+        self.write(0x88, 8, self.tail);
+        self.write(0x34, 4, 0x10);
+        let _ = self.read(0x80, 8);
+    }
+
+    /// The queue goes off and on. While it is on, its address is what it was.
+    pub(super) fn restart_queue(&mut self, queue: u64) {
+        self.write(0x90, 8, queue);
+        self.queue(0x11, 0);
+        self.write(0x90, 8, QUEUE | if self.wide { 0x800 } else { 0 });
+        self.command &= !(1 << 26);
+        self.gcmd(0);
+        self.tail = 0;
+        let _ = self.read(0x1c, 4);
+        let _ = self.read(0x80, 8);
+        self.write(0x88, 8, 0);
+        self.gcmd(1 << 26);
+        let _ = self.read(0x1c, 4);
     }
 
     fn put(&mut self, at: u64, first: u64, second: u64) {

@@ -25,6 +25,9 @@ impl Guest {
                 self.descriptor([kind, granularity, domain, pasid, device, am, address]);
             }
             Operation::Raw { kind, bit, second_bit } => {
+                if kind & 0x80 == 0x80 {
+                    return self.odd_tail(0x1000 | u64::from(bit) << 4);
+                }
                 let bit_of = |bit: u8| if bit & 0xc0 == 0 { 1_u64 << (bit & 63) } else { 0 };
                 self.queue(u64::from(kind & 0x7f) | bit_of(bit), bit_of(second_bit));
             }
@@ -85,7 +88,7 @@ impl Guest {
                     self.settle();
                     self.write(0xdc, 4, 3);
                     let tail = self.read(0xc8, 8);
-                    self.write(0xc0, 8, tail);
+                    self.write(0xc0, 8, (tail + 0x60) % 0x1000);
                 }
             }
             Operation::Interrupt { device, handle, data, flags } => {
@@ -126,6 +129,21 @@ impl Guest {
                     self.command ^= 1 << 23;
                     self.gcmd(0);
                 }
+                3 => {
+                    // Another table mode for a while: abort, or one that is none.
+                    let mode = if root & 1 == 0 { 0xc00 } else { 0x800 };
+                    self.write(0x20, 8, 0x1000 | mode);
+                    self.gcmd(1 << 30);
+                    self.perform(Operation::Dma {
+                        device: 0,
+                        pasid: 2,
+                        access: 0,
+                        indexes: [0; 4],
+                    });
+                    self.write(0x20, 8, 0x1000 | self.root & 0xc00);
+                    self.gcmd(1 << 30);
+                }
+                4 => self.restart_queue(u64::from(root) << 11),
                 _ => self.gcmd(1 << 31),
             },
             Operation::Registers { iotlb, granularity, domain, device, am, address } => {

@@ -43,7 +43,7 @@ impl Guest {
             // In a second stage tables of the first are mapped as well.
             2 => (0x2_0000 + high % 16 * 0x1000) | low & 7,
             3 => 0x4000_0000 * (1 + high % 4) | low & 7 | 1 << 7,
-            6 => 0x70_0000 | (high & 0xf) << 12 | low & 7 | 1 << 5 | 1 << 8,
+            6 => 0x70_0000 | (high & 0xf) << 12 | low & 7 | low >> 7 << 63 | 1 << 5 | 1 << 8,
             _ => target | permissions | 1 << (low & 63),
         };
         let index = pick(INDEXES, index);
