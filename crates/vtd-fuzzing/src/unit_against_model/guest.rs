@@ -202,6 +202,14 @@ impl Guest {
         }
     }
 
+    /// The domain of an entry of the first PASID table.
+    #[allow(clippy::expect_used, reason = "all memory is there")]
+    pub(super) fn domain(&self, pasid: u64) -> u64 {
+        let mut domain = [0; 2];
+        self.memory.read_bytes(Gpa(0x1_1008 + 64 * pasid), &mut domain).expect("memory");
+        u16::from_le_bytes(domain).into()
+    }
+
     /// A tail where no descriptor can end, and the right one again.
     pub(super) fn odd_tail(&mut self, tail: u64) {
         self.write(0x88, 8, tail);

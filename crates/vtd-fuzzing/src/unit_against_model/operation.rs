@@ -19,6 +19,8 @@ pub(super) enum Operation {
     Dma { device: u8, pasid: u8, access: u8, indexes: [u8; 4] },
     /// A translation request.
     Translate { device: u8, pasid: u8, access: u8, indexes: [u8; 4] },
+    /// A page is read, moved, invalidated by a range around it, and asked for again.
+    Move { pasid: u8, index: u8, am: u8, target: u8, access: u8 },
     /// A translated request.
     Translated { device: u8, pasid: u8, address: u8 },
     /// A page request.
@@ -67,7 +69,8 @@ impl Operation {
             23..=24 => Self::Translate { device: a, pasid: b, access: c, indexes: [d, e, f, g] },
             25 => Self::Translated { device: a, pasid: b, address: c },
             26 => Self::PageRequest { device: a, pasid: b, bits: c, indexes: [d, e, f, g] },
-            27..=28 => Self::Interrupt { device: a, handle: b, data: c, flags: d },
+            27 => Self::Move { pasid: a, index: b, am: c, target: d, access: e },
+            28 => Self::Interrupt { device: a, handle: b, data: c, flags: d },
             29 => Self::InterruptEntry { index: a, kind: b, flags: c, source: d },
             30 => Self::Command { kind: a, root: b },
             _ => Self::Registers {

@@ -57,6 +57,33 @@ impl Guest {
                     });
                 }
             }
+            Operation::Move { pasid, index, am, target, access } => {
+                let pasid = 2 + (pasid & 3);
+                let indexes = [0, 0, 0, index & 3];
+                if access & 0x60 == 0x60 {
+                    // ERE, with NXE or without.
+                    let flags = 2 | access << 3 & 0x20;
+                    self.pasid_entry(0, pasid, 8, 0, 0, flags);
+                    self.queue(0x37, 0);
+                }
+                self.perform(Operation::Dma { device: 0, pasid, access: 0, indexes });
+                for table in 0..8 {
+                    self.page(
+                        false,
+                        table,
+                        index,
+                        6,
+                        u16::from_le_bytes([7 | access & 0x80, target]),
+                    );
+                }
+                let number = pick(PASIDS, pasid).unwrap_or(0);
+                let domain = self.domain(u64::from(number));
+                let page = input_address(indexes) & !0xfff;
+                let first = 0x36 | domain << 16 | u64::from(number) << 32;
+                self.queue(first, page | u64::from(am & 0x3f));
+                let access = access & 0x19;
+                self.perform(Operation::Dma { device: 0, pasid, access, indexes });
+            }
             Operation::Translated { device, pasid, address } => {
                 let pasid = if pasid & 0xf0 == 0xf0 { pasid } else { 0 };
                 let address = match address & 3 {
@@ -84,11 +111,14 @@ impl Guest {
                 };
                 let device = self.device(device);
                 let _ = self.unit.page_request(device, request);
+                self.settle();
+                // Software takes what is there, and clears the overflow or not.
                 if bits & 0x80 == 0x80 {
-                    self.settle();
-                    self.write(0xdc, 4, 3);
                     let tail = self.read(0xc8, 8);
                     self.write(0xc0, 8, (tail + 0x60) % 0x1000);
+                }
+                if bits & 0xc0 == 0xc0 {
+                    self.write(0xdc, 4, 3);
                 }
             }
             Operation::Interrupt { device, handle, data, flags } => {
