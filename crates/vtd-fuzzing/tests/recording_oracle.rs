@@ -36,12 +36,74 @@ fn check_all(folder: &str) -> Report {
     total
 }
 
+fn count(report: &Report, what: &str) -> u64 {
+    report.checked.get(what).copied().unwrap_or(0)
+}
+
 #[test]
 fn recordings() {
-    check_all("recordings");
+    let report = check_all("recordings");
+    // A test that compares nothing would pass as well.
+    assert!(count(&report, "dma") > 10_000 && count(&report, "wait status") > 6_000);
+    assert_eq!(count(&report, "fault missing by silent-refusal"), 46);
 }
 
 #[test]
 fn vectors() {
-    check_all("vectors");
+    let report = check_all("vectors");
+    for (what, least) in [
+        ("accessed and dirty bits", 240),
+        ("device-tlb", 500),
+        ("dma", 3_900),
+        ("dma from a cache", 5),
+        ("fault", 2_300),
+        ("interrupt", 490),
+        ("page-request", 440),
+        ("page-response", 120),
+        ("read of IQEI", 1_000),
+        ("slot of the host", 9_000),
+        ("translate", 800),
+        ("translated", 140),
+        ("wait status", 3_900),
+    ] {
+        assert!(count(&report, what) >= least, "{what}: {}", count(&report, what));
+    }
+}
+
+/// Every answer of a vector, made wrong, is found.
+#[test]
+fn wrong_answers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../corpus/vectors");
+    let mut changed = 0;
+    for file in
+        ["unit/nested-ssade-4.rec", "unit/legacy-second-stage.rec", "requests/ats-second-ad.rec"]
+    {
+        let text = std::fs::read_to_string(folder.join(file)).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let words: Vec<&str> = line.split(' ').collect();
+            let wrong = match words.as_slice() {
+                ["dma", a, b, c, d, "fault"] => format!("dma {a} {b} {c} {d} 0 fff rw"),
+                [kind @ ("dma" | "translate"), a, b, c, d, gpa, rest @ ..] if !rest.is_empty() => {
+                    let gpa = u64::from_str_radix(gpa, 16).unwrap() ^ 0x4000_0000;
+                    format!("{kind} {a} {b} {c} {d} {gpa:x} {}", rest.join(" "))
+                }
+                ["fault", rest @ .., code] if rest.len() == 5 => {
+                    let code = u8::from_str_radix(code, 16).unwrap() ^ 1;
+                    format!("fault {} {code:x}", rest.join(" "))
+                }
+                ["iommu-write", gpa, bytes] => {
+                    let flip = if bytes.starts_with('0') { '1' } else { '0' };
+                    format!("iommu-write {gpa} {flip}{}", bytes.get(1..).unwrap())
+                }
+                _ => continue,
+            };
+            let mut wrongs = lines.clone();
+            wrongs[at] = &wrong;
+            let report = check(wrongs.join("\n").as_bytes()).unwrap();
+            assert!(!report.differences.is_empty(), "{file}:{}: {wrong}", at + 1);
+            changed += 1;
+        }
+    }
+    assert!(changed > 60, "{changed} answers");
 }

@@ -20,6 +20,8 @@ struct FaultSeen {
     index: u64,
     /// A recording, not a vector: departures are explained, and a missing fault line says nothing.
     lenient: bool,
+    /// Fault lines are not compared.
+    ignored: bool,
     /// The fault recording registers have room for a fault.
     room: bool,
     /// A fault was lost for want of room.
@@ -31,6 +33,8 @@ struct FaultSeen {
 impl FaultSeen {
     /// Whether a fault of the model is what the lines say.
     fn is(&self, Fault { code, recorded }: Fault) -> bool {
+        self.lost.set(false);
+        self.departure.set(None);
         match self.code {
             Some(seen) if recorded && self.lenient && seen != code => {
                 let departure = departures::explains(seen, code);
@@ -38,9 +42,13 @@ impl FaultSeen {
                 departure.is_some()
             }
             Some(seen) => recorded && seen == code,
+            None if self.lenient => {
+                self.departure.set(Some("fault missing by silent-refusal").filter(|_| recorded));
+                self.ignored || !recorded || matches!(code, 0x05 | 0x85)
+            }
             None => {
                 self.lost.set(recorded && !self.room);
-                self.lenient || !recorded || !self.room
+                !recorded || !self.room
             }
         }
     }
@@ -75,7 +83,7 @@ impl Machine {
         if fault.code.is_some() || fault.lost.get() {
             self.registers.faults.record();
         }
-        if fault.code.is_some() {
+        if fault.code.is_some() || fault.departure.get().is_some() {
             self.report.count(fault.departure.get().unwrap_or("fault"));
         }
         let name = event.kind().name();
@@ -120,6 +128,7 @@ impl Machine {
             code,
             index,
             lenient: !self.strict || self.ignores_faults,
+            ignored: self.ignores_faults,
             room: self.registers.faults.has_room(),
             lost: Cell::new(false),
             departure: Cell::new(None),

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod accessed_dirty;
 #[cfg(test)]
+mod coverage;
+#[cfg(test)]
 mod desired;
 #[cfg(test)]
 mod device_tlbs;
@@ -12,6 +14,8 @@ mod fault_codes;
 mod guest;
 #[cfg(test)]
 mod interrupts;
+#[cfg(test)]
+mod machine;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
