@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod features;
+mod fuzz;
 mod guest;
 mod planted;
 
@@ -33,6 +34,7 @@ enum Task {
         check: bool,
     },
     Guest(Box<guest::Arguments>),
+    Fuzz(fuzz::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Task::Features { check } => features::run(check),
         // It has more than one way of not being done.
         Task::Guest(arguments) => return guest::run(&arguments).into(),
+        Task::Fuzz(arguments) => return fuzz::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -188,7 +188,8 @@ impl Caches {
         };
         self.counts.context_hits += 1;
         let CachedContext::Legacy(context, _) = entry.value else { return Some(entry.value) };
-        if entry.at < self.translation_generation(context.domain) {
+        // Planted (61): translations of legacy mode outlive an invalidation of everything.
+        if entry.at < self.translation_generation(context.domain) && !is_planted(61) {
             let value = CachedContext::Legacy(context, self.new_tag());
             let at = self.now;
             self.contexts.insert(ContextKey(device), Filled { value, at });
@@ -252,7 +253,8 @@ impl Caches {
         pasid: Pasid,
         entry: PasidLookup,
     ) -> Option<Tag> {
-        if lookup.0 != self.now || self.capacities.pasids == 0 {
+        // Planted (76): a PASID-table entry read before an invalidation is entered after it.
+        if (lookup.0 != self.now && !is_planted(76)) || self.capacities.pasids == 0 {
             return None;
         }
         let tag = self.new_tag();
@@ -288,7 +290,9 @@ impl Caches {
         access: Access,
         translation: Translation,
     ) {
-        if lookup.0 == self.now && self.capacities.translations != 0 {
+        // Planted (57): what was walked before an invalidation is entered after it.
+        let is_fresh = lookup.0 == self.now || is_planted(57);
+        if is_fresh && self.capacities.translations != 0 {
             self.iotlb.insert(tag, iova, access, translation);
         }
     }
@@ -325,7 +329,11 @@ impl Caches {
     /// `devices` are all that may have entries.
     pub fn invalidate_pasid(&mut self, pasid: Pasid, devices: impl Iterator<Item = DeviceKey>) {
         self.now += 1;
-        for device in devices {
+        for (index, device) in devices.enumerate() {
+            // Planted (60): one device's entry goes, and the others' stay.
+            if is_planted(60) && index > 0 {
+                continue;
+            }
             self.pasids.remove(&PasidKey { device, pasid });
         }
     }
@@ -350,7 +358,9 @@ impl Caches {
         let mut next_tag = self.next_tag;
         self.pasids.for_each_mut(|entry| {
             let lookup = &entry.value.lookup.entry;
-            if lookup.domain == domain && matches!(lookup.translation, Nested(..)) {
+            // Planted (65): by page nested translations stay.
+            let stays = is_planted(65);
+            if lookup.domain == domain && matches!(lookup.translation, Nested(..)) && !stays {
                 next_tag += 1;
                 entry.value.tag = Tag(next_tag);
             }

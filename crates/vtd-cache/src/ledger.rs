@@ -299,6 +299,8 @@ impl Ledger {
             (Call::Replace(new), Outcome::Failed { .. }) if is_planted(127) => {
                 (Some(new), None, None)
             }
+            // Planted (77): what a failed replace has left is not unbound.
+            (Call::Replace(_), Outcome::Failed { .. }) if is_planted(77) => (held, None, None),
             (Call::Bind(new) | Call::Replace(new), Outcome::Done) => (Some(new), None, None),
             (Call::Unbind, Outcome::Done) => (None, change.after, None),
             (Call::Bind(_), Outcome::Failed { errno }) => (None, Some(change.failure(errno)), None),

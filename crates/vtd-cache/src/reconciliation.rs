@@ -79,7 +79,15 @@ impl Pair<'_> {
             return Verdict::Elsewhere;
         }
         let held = self.state.and_then(|state| state.held);
-        match (held, self.desired.as_held()) {
+        let (mut held, mut wanted) = (held, self.desired.as_held());
+        // Planted (75): each side is filtered by its own domain, not the pair.
+        if is_planted(75)
+            && let Some(domain) = domain
+        {
+            held = held.filter(|held| held.domain == domain);
+            wanted = wanted.filter(|wanted| wanted.domain == domain);
+        }
+        match (held, wanted) {
             (None, None) if self.state.is_some() => Verdict::Forget,
             (None, None) => Verdict::Agree,
             (None, Some(wanted)) => Verdict::Call(Call::Bind(wanted)),

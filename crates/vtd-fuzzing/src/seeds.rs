@@ -105,7 +105,7 @@ fn programs() -> Vec<(&'static str, Setup, Vec<Operation>)> {
         bits: Bits(0xf8),
         ..Edit::usual(Table::FirstStage(3))
     };
-    let unmap = Operation::Remap { edit: clear, page: 1, pasid: 1, domain: 1 };
+    let unmap = Operation::Remap { edit: clear, page: 1, pasid: 1, domain: 1, guarded: true };
     let wait = Queued {
         kind: 5,
         granularity: 0,

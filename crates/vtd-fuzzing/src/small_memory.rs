@@ -36,13 +36,22 @@ pub struct Change {
 /// [`PAGES`] pages of memory.
 ///
 /// It remembers which pages have been written, so that setting it back costs what was written. Every change is noted, whoever made it.
-#[derive(Debug)]
 pub struct SmallMemory {
     qwords: Box<[AtomicU64]>,
     written: AtomicU32,
     armed: AtomicBool,
     trap: Mutex<Option<Trap>>,
     changes: Mutex<Vec<Change>>,
+    meanwhile: Mutex<Option<Meanwhile>>,
+}
+
+/// What others do while a walk reads memory.
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+impl std::fmt::Debug for SmallMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SmallMemory").finish_non_exhaustive()
+    }
 }
 
 impl Default for SmallMemory {
@@ -53,6 +62,7 @@ impl Default for SmallMemory {
             armed: AtomicBool::new(false),
             trap: Mutex::default(),
             changes: Mutex::default(),
+            meanwhile: Mutex::default(),
         }
     }
 }
@@ -68,6 +78,7 @@ impl SmallMemory {
         }
         self.armed.store(false, Ordering::Relaxed);
         *self.trap() = None;
+        self.nothing_meanwhile();
         self.changes().clear();
     }
 
@@ -95,6 +106,26 @@ impl SmallMemory {
     pub fn set_trap(&self, trap: Trap) {
         *self.trap() = Some(trap);
         self.armed.store(true, Ordering::Relaxed);
+    }
+
+    /// Has something done just after the trap has sprung, if it springs before [`SmallMemory::nothing_meanwhile`].
+    pub fn set_meanwhile(&self, meanwhile: impl FnOnce() + Send + 'static) {
+        *self.meanwhile() = Some(Box::new(meanwhile));
+    }
+
+    /// Nothing is done any more when the trap springs.
+    pub fn nothing_meanwhile(&self) {
+        *self.meanwhile() = None;
+    }
+
+    fn meanwhile(&self) -> MutexGuard<'_, Option<Meanwhile>> {
+        self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a trap is set that has not sprung.
+    #[must_use]
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Relaxed)
     }
 
     /// Takes the trap away, sprung or not.
@@ -143,6 +174,10 @@ impl SmallMemory {
         if let Some(Trap { place, value, .. }) = sprung {
             self.armed.store(false, Ordering::Relaxed);
             self.put(place, value);
+            let meanwhile = self.meanwhile().take();
+            if let Some(meanwhile) = meanwhile {
+                meanwhile();
+            }
         }
     }
 

@@ -87,11 +87,12 @@ pub fn decode(caps: Capabilities, wide: bool, qwords: [u64; 4]) -> Result<Descri
         9 => caps.prs(),
         _ => false,
     };
-    if !shown {
-        return Err(TYPE);
-    }
+    // Types 6 to 9 in 128 bits are of the wrong width whatever is shown.
     if matches!(kind, 6..=9) && !wide {
         return Err(WIDTH);
+    }
+    if !shown {
+        return Err(TYPE);
     }
     let (mut reserved, reserved_second): (u64, u64) = match kind {
         1 => (0xfffc_0000_0000_f1c0, u64::MAX),

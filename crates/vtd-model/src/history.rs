@@ -1,6 +1,7 @@
 //! What guest memory has held, and what has been invalidated since.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use crate::bits::low16;
 use crate::capabilities::Capabilities;
@@ -11,6 +12,27 @@ use crate::path::Update;
 /// A moment: how many writes and invalidations have been before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub(crate) u64);
+
+/// Addresses are no one's to choose so that they collide: a product is enough.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0 ^ value >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 ^= self.0 >> 29;
+    }
+}
 
 /// Present: a value that has no end yet.
 pub(crate) const NOW: u64 = u64::MAX;
@@ -26,7 +48,7 @@ pub struct History {
     pub(crate) capabilities: Capabilities,
     moment: u64,
     /// By address: what it held, and the moment at which it was overwritten. The oldest comes first.
-    past: HashMap<u64, Vec<(u64, u64)>>,
+    past: HashMap<u64, Vec<(u64, u64)>, BuildHasherDefault<AddressHasher>>,
     /// The newest comes last.
     invalidations: Vec<(u64, Invalidation)>,
     /// The last invalidations that drop all of the context cache, of the IOTLB, of the interrupt entry cache.
@@ -42,7 +64,7 @@ impl History {
             rule: Rule::Architecture,
             capabilities,
             moment: 1,
-            past: HashMap::new(),
+            past: HashMap::default(),
             invalidations: Vec::new(),
             global: [0; 3],
         }

@@ -97,6 +97,8 @@ pub(crate) fn descend(
                 FaultReason::FirstStageAccess
             }
         })?;
+        // Planted (51): P of a first-stage entry is ignored.
+        let raw = if is_planted(51) && raw != 0 { raw | 1 } else { raw };
         let (permissions, target, dirty) = match FirstStageEntry::decode(raw, level, caps) {
             FirstStageEntry::NotPresent => return Err(FaultReason::FirstStageNotPresent),
             FirstStageEntry::Malformed { .. } => return Err(FaultReason::FirstStageReserved),
@@ -105,7 +107,8 @@ pub(crate) fn descend(
             }
         };
         all.write &= permissions.write;
-        all.user &= permissions.user;
+        // Planted (86): U/S of the last entry alone counts.
+        all.user = permissions.user && (all.user || is_planted(86));
         all.execute &= permissions.execute;
         match target {
             Target::Table(next) => {
@@ -114,7 +117,9 @@ pub(crate) fn descend(
             }
             Target::Page(page, size) => {
                 check(all, rules, access)?;
-                let written = if access.write { FirstStageEntry::DIRTY } else { 0 };
+                // Planted (53): the dirty bit of the first stage is lost.
+                let dirties = access.write && !is_planted(53);
+                let written = if dirties { FirstStageEntry::DIRTY } else { 0 };
                 let wanted = raw | mark | written;
                 path.visit(under, Visited::new(Stage::First, place, raw, wanted));
                 let granted = Granted {

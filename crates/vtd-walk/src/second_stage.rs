@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 use vtd_memory::GuestMemory;
+use vtd_spec::planted::is_planted;
 use vtd_spec::table::{SecondStage, SecondStageEntry, SecondStagePermissions, Target};
 use vtd_spec::{Capabilities, FaultReason, Gpa, Iova};
 
@@ -115,7 +116,8 @@ pub(crate) fn descend(
             return Err(codes.not_present(access));
         };
         all.read &= permissions.read;
-        all.write &= permissions.write;
+        // Planted (85): write permission of the last entry alone counts.
+        all.write = permissions.write && (all.write || is_planted(85));
         if !access.is_granted(all.read, all.write) {
             return Err(codes.refused(access));
         }
@@ -129,7 +131,9 @@ pub(crate) fn descend(
                 table = next;
             }
             Target::Page(page, size) => {
-                let written = if access.write { SecondStageEntry::DIRTY } else { 0 };
+                // Planted (52): the dirty bit of the second stage is lost.
+                let dirties = access.write && !is_planted(52);
+                let written = if dirties { SecondStageEntry::DIRTY } else { 0 };
                 let wanted = raw | mark | written;
                 path.0.push(Visited::new(Stage::Second, place, raw, wanted));
                 let granted = Granted { read: all.read, write: all.write, execute: all.read };

@@ -63,7 +63,8 @@ pub fn translate(
     if access.execute && !entry.execute {
         return Err(FaultReason::ExecuteDisabled);
     }
-    if access.privileged && !entry.supervisor {
+    // Planted (83): SRE is ignored.
+    if access.privileged && !entry.supervisor && !is_planted(83) {
         return Err(FaultReason::SupervisorDisabled);
     }
     let translated = match &entry.translation {

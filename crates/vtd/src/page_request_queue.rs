@@ -42,7 +42,8 @@ impl PageRequestQueue {
         let queue = PageRequestQueueAddress::from_bits(self.address);
         let within = queue.bytes() - 1;
         let tail = self.tail & within;
-        let next = (tail + ENTRY) & within;
+        // Planted (67): the tail does not wrap.
+        let next = if is_planted(67) { tail + ENTRY } else { (tail + ENTRY) & within };
         if next == self.head & within {
             self.status.overflow = true;
             return Queued::Full;
@@ -55,7 +56,8 @@ impl PageRequestQueue {
             return Queued::NotWritable;
         }
         self.tail = next;
-        self.status.pending = true;
+        // Planted (66): PPR is not set.
+        self.status.pending |= !is_planted(66);
         Queued::Entered
     }
 

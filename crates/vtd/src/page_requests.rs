@@ -1,6 +1,7 @@
 //! Page requests: what a device asks software to make present.
 
 use vtd_spec::descriptor::{PageGroupResponse, ResponseCode};
+use vtd_spec::planted::is_planted;
 use vtd_spec::{AddressType, FaultReason, FaultRecord, PageRequest, Pasid, RequestKind};
 use vtd_walk::{Fault, RootTable, read_context};
 
@@ -70,7 +71,8 @@ impl Shared {
             group_index: request.group_index & 0x1ff,
             ..request
         };
-        let answered = request.last_in_group && !request.is_stop_marker();
+        // Planted (68): nobody answers a page request that was refused.
+        let answered = request.last_in_group && !request.is_stop_marker() && !is_planted(68);
         if answered && self.responses().is_full() {
             return Err(PageRequestError::Busy);
         }
@@ -106,7 +108,8 @@ impl Shared {
         for _ in 0..ATTEMPTS {
             let mode = self.translator().mode;
             let pasid = self.check_page_request(mode, request)?;
-            if device.is_emulated() {
+            // Planted (69): a page request leaves what is cached of its page.
+            if device.is_emulated() && !is_planted(69) {
                 let page = request.address.0 >> 12;
                 self.translator().caches.invalidate_page(device.id.key(), pasid, page);
             }

@@ -1,6 +1,7 @@
 //! Devices that are given another source-id.
 
 use vtd_spec::SourceId;
+use vtd_spec::planted::is_planted;
 
 use crate::{DeviceId, RemappingUnit, RenumberError};
 
@@ -33,7 +34,10 @@ impl RemappingUnit {
             }
             devices.renumber(device, source_id);
             // After that: what is walked under the old source-id and entered later would stay.
-            self.shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
+            // Planted (71): what is cached of a device that is renumbered stays.
+            if !is_planted(71) {
+                self.shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
+            }
             if engine.ledger.has_device(device.key()) {
                 engine.ledger.renumber_device(device.key(), source_id);
                 engine.reconcile_device(device);

@@ -241,5 +241,7 @@ pub enum Operation {
         pasid: u8,
         /// And domain.
         domain: u8,
+        /// While the first device has a transfer under way that goes through what is invalidated.
+        guarded: bool,
     },
 }

@@ -250,6 +250,7 @@ impl Operation {
                 page: mostly(j, 4, count(&PAGES)),
                 pasid: mostly(w, 3, count(&PASIDS)),
                 domain: x % count(&DOMAINS),
+                guarded: v & 3 == 3,
             },
         }
     }
@@ -320,14 +321,14 @@ impl Operation {
                 put(1, &[old.into()]);
                 put(9, &[how, unusual(pasid, 3)]);
             }
-            Self::Remap { edit, page, pasid, domain } => {
+            Self::Remap { edit, page, pasid, domain, guarded } => {
                 let second = matches!(edit.table, Table::SecondStage(_));
                 let (edit, how) = edit.encode();
                 put(0, &[59]);
                 put(1, &edit);
                 put(1, &[second.into()]);
                 put(9, &[how, unusual(page, 4)]);
-                put(14, &[unusual(pasid, 3), domain]);
+                put(13, &[3 * u8::from(guarded), unusual(pasid, 3), domain]);
             }
         }
         record

@@ -149,10 +149,14 @@ impl fmt::Display for Operation {
                 let pasid = of(&PASIDS, *pasid);
                 write!(f, "rebind PASID {pasid:x}, invalidated by the {which} domain: {edit}")
             }
-            Self::Remap { edit, page, pasid, domain } => {
+            Self::Remap { edit, page, pasid, domain, guarded } => {
                 let (page, pasid) = (of(&PAGES, *page), of(&PASIDS, *pasid));
                 let domain = of(&DOMAINS, *domain);
-                write!(f, "remap page {page:x} of PASID {pasid:x}, domain {domain}: {edit}")
+                let guarded = if *guarded { " under an open guard" } else { "" };
+                write!(
+                    f,
+                    "remap page {page:x} of PASID {pasid:x}, domain {domain}{guarded}: {edit}"
+                )
             }
         }
     }

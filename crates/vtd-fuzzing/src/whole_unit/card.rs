@@ -1,24 +1,43 @@
 //! A device with a device TLB.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vtd::spec::descriptor::PageGroupResponse;
-use vtd::{DeviceTlbAnswer, DeviceTlbInvalidation, Endpoint};
+use vtd::{DeviceTlbAnswer, DeviceTlbInvalidation, Endpoint, InvalidationId};
 
-/// Counts what it is told, and has done it at once.
+/// Answers every other invalidation at once, and the others when it is asked to.
 #[derive(Debug, Default)]
 pub(super) struct Card {
-    pub(super) invalidations: AtomicU32,
-    pub(super) responses: AtomicU32,
+    later: Mutex<Vec<InvalidationId>>,
+    responses: Mutex<Vec<PageGroupResponse>>,
+}
+
+impl Card {
+    /// What it has not answered.
+    pub(super) fn take_later(&self) -> Vec<InvalidationId> {
+        std::mem::take(&mut locked(&self.later))
+    }
+
+    /// The answers to page requests that it was given.
+    pub(super) fn take_responses(&self) -> Vec<PageGroupResponse> {
+        std::mem::take(&mut locked(&self.responses))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Endpoint for Card {
-    fn invalidate_device_tlb(&self, _invalidation: &DeviceTlbInvalidation) -> DeviceTlbAnswer {
-        self.invalidations.fetch_add(1, Ordering::Relaxed);
-        DeviceTlbAnswer::Done
+    fn invalidate_device_tlb(&self, invalidation: &DeviceTlbInvalidation) -> DeviceTlbAnswer {
+        if invalidation.id.0.is_multiple_of(2) {
+            return DeviceTlbAnswer::Done;
+        }
+        locked(&self.later).push(invalidation.id);
+        DeviceTlbAnswer::Later
     }
 
-    fn page_group_response(&self, _response: &PageGroupResponse) {
-        self.responses.fetch_add(1, Ordering::Relaxed);
+    fn page_group_response(&self, response: &PageGroupResponse) {
+        locked(&self.responses).push(*response);
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use vtd_model::{Descriptor, History, Invalidation, Memory, QueueStep, Registers, Update};
+use vtd::spec::descriptor::Wait;
+use vtd_model::{
+    Descriptor, History, Invalidation, Memory, PageGroupResponse, QueueStep, Registers, Update,
+};
 
 use crate::small_memory::{Change, SmallMemory};
 
@@ -17,10 +20,17 @@ pub(super) struct Mirror {
     pub(super) memory: Arc<SmallMemory>,
     pub(super) registers: Registers,
     pub(super) history: History,
-    changes: Vec<Change>,
-    /// What the unit did that the model does not do.
-    pub(super) wrong: Option<String>,
+    /// What was taken in last.
+    pub(super) changes: Vec<Change>,
+    /// What the unit did that the model does not do, and which oracle says so.
+    pub(super) wrong: Option<(&'static str, String)>,
     pub(super) descriptors: u64,
+    /// The data of the wait that has been fetched and is not over.
+    pub(super) wait: Option<u32>,
+    /// No wait may complete: a transfer is under way that used what is being invalidated.
+    pub(super) held: bool,
+    /// Answers to page requests that devices are to be given.
+    pub(super) responses: Vec<PageGroupResponse>,
 }
 
 impl Mirror {
@@ -32,6 +42,9 @@ impl Mirror {
             changes: Vec::new(),
             wrong: None,
             descriptors: 0,
+            wait: None,
+            held: false,
+            responses: Vec::new(),
         }
     }
 
@@ -63,6 +76,28 @@ impl Mirror {
             self.registers.queue.timeout = before.queue.timeout;
         }
         self.history.invalidated(Invalidation::Everything);
+        self.wait = None;
+    }
+
+    /// A wait is over.
+    pub(super) fn completed(&mut self, wait: &Wait, outstanding: usize) {
+        let data = wait.status.as_ref().map_or(0, |status| status.data);
+        if self.wait != Some(data) {
+            let expected = self.wait;
+            self.note("waits", format!("{data:x} completes, and {expected:x?} is under way"));
+        }
+        if outstanding > 0 {
+            self.note("waits", format!("{data:x} completes before {outstanding} device TLBs"));
+        }
+        if self.held {
+            self.note("waits", format!("{data:x} completes under an open guard"));
+        }
+        self.wait = None;
+    }
+
+    /// A wait will not be over.
+    pub(super) const fn aborted(&mut self) {
+        self.wait = None;
     }
 
     /// The unit has fetched a descriptor: so does the model.
@@ -72,16 +107,25 @@ impl Mirror {
         let queue = &mut self.registers.queue;
         if queue.head != offset {
             let head = queue.head;
-            self.note(format!("fetched {text} at {offset:#x}, where the head is {head:#x}"));
+            self.note("queue", format!("fetched {text} at {offset:x}, the head is {head:x}"));
             return;
         }
         match queue.step(self.registers.unit.capabilities, &*self.memory) {
             QueueStep::Descriptor(Descriptor::Invalidation(invalidation)) => {
                 self.history.invalidated(invalidation);
             }
+            QueueStep::Descriptor(Descriptor::Wait(wait)) => {
+                self.wait = Some(wait.status.map_or(0, |(_, data)| data));
+            }
+            QueueStep::Descriptor(Descriptor::PageGroupResponse(response)) => {
+                self.responses.push(response);
+            }
             QueueStep::Descriptor(_) => {}
             other => {
-                self.note(format!("carried out {text} at {offset:#x}: the model says {other:?}"));
+                self.note(
+                    "queue",
+                    format!("carried out {text} at {offset:#x}: the model says {other:?}"),
+                );
             }
         }
     }
@@ -91,11 +135,14 @@ impl Mirror {
         self.catch_up();
         let step = self.registers.queue.step(self.registers.unit.capabilities, &*self.memory);
         if !matches!(step, QueueStep::Stopped { .. }) {
-            self.note(format!("the queue stopped at {offset:#x} ({why}): the model says {step:?}"));
+            self.note(
+                "queue",
+                format!("the queue stopped at {offset:#x} ({why}): the model says {step:?}"),
+            );
         }
     }
 
-    fn note(&mut self, what: String) {
-        self.wrong.get_or_insert(what);
+    pub(super) fn note(&mut self, oracle: &'static str, what: String) {
+        self.wrong.get_or_insert((oracle, what));
     }
 }

@@ -3,15 +3,18 @@
 use std::fmt::Debug;
 
 use vtd::host::HostDevice;
+use vtd::spec::descriptor::ResponseCode;
 use vtd::spec::{Binding, FirstStageLevels, PageRequest, Slot, SourceId};
-use vtd::{Completion, DmaError, Granted, InterruptError, RemappedInterrupt};
+use vtd::{Completion, DmaError, Granted, InterruptError, PageRequestError, RemappedInterrupt};
 use vtd_model::{
-    Allowed, Answer, Fault, InterruptAnswer, InterruptRequest, Mode, Moment, Refused, Request,
-    TranslatedAnswer, TranslationAnswer,
+    Allowed, Answer, Fault, InterruptAnswer, InterruptRequest, Mode, Moment, PageRequestFate, Path,
+    Refused, Request, TranslatedAnswer, TranslationAnswer,
 };
 
 use super::eyes::SeenFault;
 use super::world::{Device, Kind, World};
+use crate::program::pools::SOURCES;
+use crate::small_memory::Change;
 
 /// What a program came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,14 +44,16 @@ pub(super) fn wrong(what: &str, details: &dyn Debug) -> ! {
 }
 
 type Seen = Result<(u64, Granted), DmaError>;
+/// A slot, the domain of its entry, and what is to be bound.
+pub(super) type Wished = (Slot, Option<u16>, Option<Binding>);
 
 impl World {
     /// Looks whether all is as it should be after an operation.
     pub(super) fn look(&mut self) {
         self.check_host_calls();
         let found = self.mirror().wrong.take();
-        if let Some(found) = found {
-            wrong("queue", &found);
+        if let Some((oracle, found)) = found {
+            wrong(oracle, &found);
         }
         while self.unit.take_effect().is_some() {}
     }
@@ -77,8 +82,18 @@ impl World {
         }
     }
 
-    pub(super) fn judge_untranslated(&mut self, request: &Request, since: Moment, seen: Seen) {
+    pub(super) fn judge_untranslated(
+        &mut self,
+        request: &Request,
+        since: Moment,
+        seen: Seen,
+        trapped: bool,
+    ) {
         let fault = self.fault_seen();
+        expect_record(request, fault);
+        if !trapped {
+            self.expect_marks(request, seen.is_ok());
+        }
         let judged = {
             let mut mirror = self.mirror();
             mirror.catch_up();
@@ -211,11 +226,184 @@ impl World {
         self.count(&(request, seen, fault), judged);
     }
 
+    /// Whether a request has set the bits that it should, and nothing else.
+    fn expect_marks(&self, request: &Request, is_served: bool) {
+        let mut mirror = self.mirror();
+        mirror.catch_up();
+        let mirror = &*mirror;
+        // Accessed, dirty and extended accessed bits of either stage.
+        let marks = 1 << 5 | 1 << 6 | 1 << 10 | 1 << 8 | 1 << 9;
+        let is_mark = |change: &Change| {
+            change.old & !change.value == 0 && (change.value & !change.old) & !marks == 0
+        };
+        if let Some(change) = mirror.changes.iter().find(|change| !is_served || !is_mark(change)) {
+            wrong("marks: a request changes memory", &(request, change));
+        }
+        if is_served {
+            let mut path = Path::new();
+            let unit = &mirror.registers.unit;
+            let present = unit.translate(&*mirror.memory, request, &mut path);
+            if matches!(present, Answer::Memory(_))
+                && let Err(missing) = mirror.history.judge_marks(&path)
+            {
+                wrong(&format!("marks: {missing}"), request);
+            }
+        }
+    }
+
     pub(super) fn page_request(&mut self, device: Device, request: &PageRequest) {
-        // What becomes of it is held against the tables by the faults that it may have.
-        let _refused = self.unit.page_request(device.id, *request);
-        self.mirror().catch_up();
-        self.settle();
+        let since = {
+            let mut mirror = self.mirror();
+            mirror.catch_up();
+            mirror.history.moment()
+        };
+        let answer = self.unit.page_request(device.id, *request);
+        let asked = vtd_model::PageRequest {
+            source_id: request.source_id.0,
+            pasid: request.pasid.map(vtd::spec::Pasid::get),
+            address: request.address.0,
+            read: request.read,
+            write: request.write,
+            execute: request.execute,
+            privileged: request.privileged,
+            last: request.last_in_group,
+            group: request.group_index,
+        };
+        if matches!(
+            answer,
+            Err(PageRequestError::NotShown
+                | PageRequestError::Busy
+                | PageRequestError::UnknownDevice(_))
+        ) {
+            return;
+        }
+        let mut found = None;
+        {
+            let mut mirror = self.mirror();
+            mirror.catch_up();
+            let mirror = &mut *mirror;
+            let unit = &mirror.registers.unit;
+            let mut pasid = None;
+            let judged = mirror.history.judge_page_request(
+                unit,
+                &*mirror.memory,
+                &asked,
+                since,
+                |expected| match (expected, &answer) {
+                    (
+                        Ok(expected),
+                        Ok(())
+                        | Err(PageRequestError::QueueFull | PageRequestError::QueueNotWritable),
+                    ) => {
+                        pasid = Some(*expected);
+                        true
+                    }
+                    (Err(None), Err(PageRequestError::Blocked)) => true,
+                    (Err(Some(expected)), Err(PageRequestError::Fault(fault))) => {
+                        expected.code == fault.reason.code()
+                            && expected.recorded == fault.is_recorded()
+                    }
+                    _ => false,
+                },
+            );
+            if let Err(refused) = judged {
+                wrong(&format!("page requests: {refused}"), &(asked, answer));
+            }
+            if let Some(pasid) = pasid {
+                let fate = mirror.registers.unit.enqueue(&*mirror.memory, &asked, pasid);
+                if let PageRequestFate::Queued { address, qwords, dropped, .. } = fate {
+                    mirror.history.invalidated(dropped);
+                    let places = (address..).step_by(8);
+                    let written =
+                        places.zip(qwords).all(|(place, qword)| mirror.memory.get(place) == qword);
+                    if !written {
+                        found = Some(("page requests: not written as it is", fate));
+                    }
+                }
+                if matches!(fate, PageRequestFate::Queued { .. }) != answer.is_ok() {
+                    found = Some(("page requests: queued or not", fate));
+                }
+            }
+            let awaits = asked.last && (asked.read || asked.write);
+            if answer.is_err() && awaits && device.kind == Kind::WithTlb {
+                mirror.responses.push(vtd_model::PageGroupResponse {
+                    source_id: asked.source_id,
+                    pasid: asked.pasid,
+                    group: asked.group,
+                    code: 0xf,
+                });
+            }
+        }
+        if let Some((what, fate)) = found {
+            wrong(what, &(asked, fate, answer));
+        }
+        // Their answers to the device are later, with whatever else is under way.
+        if request.group_index % 2 == 1 || request.last_in_group {
+            self.settle();
+        }
+    }
+
+    /// Registers that say how far the unit has come, while it is at rest.
+    pub(super) fn check_registers(&self) {
+        let mirror = self.mirror();
+        let queue = &mirror.registers.queue;
+        let wide_or_not = queue.enabled.then(|| (self.unit.read(0x80, 8), queue.head));
+        if let Some((head, expected)) = wide_or_not
+            && head != expected
+        {
+            wrong("registers: IQH", &(head, expected));
+        }
+        let status = self.unit.read(0x34, 4) >> 4 & 1 == 1;
+        if status != queue.error {
+            wrong("registers: IQE", &(status, queue.error));
+        }
+        if queue.error && self.unit.read(0xb0, 8) & 0xf != u64::from(queue.code) {
+            wrong("registers: IQEI", &(self.unit.read(0xb0, 8), queue.code));
+        }
+        let requests = &mirror.registers.unit.page_requests;
+        let status = u64::from(requests.pending) | u64::from(requests.overflow) << 1;
+        if self.unit.capabilities().page_requests()
+            && (self.unit.read(0xc8, 8), self.unit.read(0xdc, 4)) != (requests.tail, status)
+        {
+            let found = (self.unit.read(0xc8, 8), self.unit.read(0xdc, 4));
+            wrong("registers: PQT and PRS", &(found, requests));
+        }
+    }
+
+    /// The answers to page requests that devices have been given, and those that they should have been.
+    pub(super) fn check_answers(&mut self) {
+        let mut given: Vec<_> = Vec::new();
+        for (_, card) in &self.cards {
+            given.extend(card.take_responses().into_iter().map(|response| {
+                let code = match response.code {
+                    ResponseCode::Success => 0,
+                    ResponseCode::Invalid => 1,
+                    ResponseCode::Failure => 0xf,
+                };
+                let pasid = response.pasid.map(vtd::spec::Pasid::get);
+                (response.source_id.0, pasid, response.group_index, code)
+            }));
+        }
+        let has_tlb = |source_id: u16| {
+            let mut devices = self.devices.iter().zip(SOURCES);
+            devices.any(|(device, source)| {
+                source == source_id && device.is_some_and(|device| device.kind == Kind::WithTlb)
+            })
+        };
+        let expected = std::mem::take(&mut self.mirror().responses);
+        if std::mem::take(&mut self.answers_unknown) || (given.is_empty() && expected.is_empty()) {
+            return;
+        }
+        let mut expected: Vec<_> = expected
+            .into_iter()
+            .filter(|response| has_tlb(response.source_id))
+            .map(|response| (response.source_id, response.pasid, response.group, response.code))
+            .collect();
+        given.sort_unstable();
+        expected.sort_unstable();
+        if given != expected {
+            wrong("answers to page requests", &(given, expected));
+        }
     }
 
     /// Nothing is held for a device.
@@ -284,6 +472,7 @@ impl World {
         domain: u64,
         held_before: &[Option<u16>; 3],
         failures: u64,
+        before: &[Vec<Wished>; 3],
     ) {
         let failed = self.host.failed_calls() != failures;
         if failed || !self.is_queue_working() || self.config_is_starved() {
@@ -294,6 +483,10 @@ impl World {
                 continue;
             };
             let desired = self.desired(source, pasid..pasid + 1);
+            // The tables may have changed meanwhile: where the status is written there may be one.
+            if before.get(usize::from(source)) != Some(&desired) {
+                continue;
+            }
             let Some((slot, entry, binding)) =
                 desired.into_iter().find(|(slot, ..)| matches!(slot, Slot::Pasid(_)))
             else {
@@ -319,6 +512,7 @@ impl World {
             return;
         }
         let failures = self.host.failed_calls();
+        let before = [0, 1, 2].map(|source| self.desired(source, 0..1 << 20));
         let Some(waits) = self.invalidate_everything() else { return };
         if self.host.failed_calls() != failures
             || self.memory.get(0) != u64::from(waits)
@@ -330,8 +524,11 @@ impl World {
             let Some(device) = device.filter(|device| device.kind == Kind::Assigned) else {
                 continue;
             };
-            let desired: Vec<_> = self
-                .desired(source, 0..1 << 20)
+            let desired = self.desired(source, 0..1 << 20);
+            if before.get(usize::from(source)) != Some(&desired) {
+                continue;
+            }
+            let desired: Vec<_> = desired
                 .into_iter()
                 .filter_map(|(slot, _, binding)| Some((slot, binding?)))
                 .collect();
@@ -343,6 +540,21 @@ impl World {
         }
     }
 
+    /// What the tables say of a PASID, by device.
+    pub(super) fn desired_of(&self, pasid: u32) -> [Vec<Wished>; 3] {
+        [0, 1, 2].map(|source| match self.device(source) {
+            Some(Device { kind: Kind::Assigned, .. }) => self.desired(source, pasid..pasid + 1),
+            _ => Vec::new(),
+        })
+    }
+
+    /// Whether descriptors that are queued now are carried out, of either width.
+    pub(super) fn is_queue_running(&self) -> bool {
+        let mirror = self.mirror();
+        let queue = &mirror.registers.queue;
+        queue.enabled && !queue.error && !queue.timeout && queue.head == queue.tail
+    }
+
     fn is_queue_working(&self) -> bool {
         let mirror = self.mirror();
         let queue = &mirror.registers.queue;
@@ -350,11 +562,7 @@ impl World {
     }
 
     /// What the tables say of the slots of a device: the entry's domain, and what is to be bound.
-    fn desired(
-        &self,
-        source: u8,
-        pasids: std::ops::Range<u32>,
-    ) -> Vec<(Slot, Option<u16>, Option<Binding>)> {
+    fn desired(&self, source: u8, pasids: std::ops::Range<u32>) -> Vec<Wished> {
         let source_id = crate::program::pools::of(&crate::program::pools::SOURCES, source);
         let mirror = self.mirror();
         let unit = &mirror.registers.unit;
@@ -397,6 +605,15 @@ impl World {
             Some((slot(entry.slot)?, entry.domain, entry.mode.and_then(binding)))
         };
         desired.into_iter().filter_map(entry).collect()
+    }
+}
+
+/// The record of a fault names its request.
+fn expect_record(request: &Request, fault: Option<SeenFault>) {
+    if let Some(asked) = fault.and_then(|fault| fault.asked)
+        && asked != (request.pasid, request.address & !0xfff)
+    {
+        wrong("fault records: of another request", &(request, fault));
     }
 }
 

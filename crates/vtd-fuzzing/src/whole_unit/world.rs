@@ -15,7 +15,9 @@ use super::host::{Host, Legal};
 use super::mirror::Mirror;
 use super::oracles::{Figures, wrong};
 use super::setup::Setup;
-use crate::program::pools::{INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, of};
+use crate::program::pools::{
+    INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, STATUS, of,
+};
 use crate::program::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, lay_out,
     write_entry,
@@ -26,6 +28,9 @@ use crate::small_memory::{SmallMemory, Trap};
 const MOST_STEPS: u32 = 2_000;
 /// Address and S of a device-TLB invalidation of everything.
 const EVERY_PAGE: u64 = 0x7fff_ffff_ffff_f800;
+/// Of a step that is to do little, so that what is between two descriptors is seen.
+const SMALL_BUDGET: u32 = 2;
+const IQH: u64 = 0x80;
 const IQT: u64 = 0x88;
 const GCMD: u64 = 0x18;
 
@@ -52,9 +57,12 @@ pub(super) struct World {
     pub(super) mirror: Arc<Mutex<Mirror>>,
     pub(super) eyes: Arc<Eyes>,
     pub(super) host: Arc<Host>,
-    pub(super) unit: RemappingUnit,
+    pub(super) unit: Arc<RemappingUnit>,
     config: UnitConfig,
-    card: Arc<Card>,
+    /// Of every device that was ever attached with a device TLB.
+    pub(super) cards: Vec<(DeviceId, Arc<Card>)>,
+    /// Which answers to page requests are still to come is not known.
+    pub(super) answers_unknown: bool,
     /// By source-id of the pool.
     pub(super) devices: [Option<Device>; 3],
     next_host_device: u64,
@@ -95,7 +103,7 @@ impl World {
             config.quotas =
                 Quotas { per_device: 3, per_unit: 4, mappings_per_device: 4, mappings_per_unit: 6 };
         }
-        let unit = RemappingUnit::new(config.clone());
+        let unit = Arc::new(RemappingUnit::new(config.clone()));
         let mut world = Self {
             memory,
             mirror,
@@ -103,7 +111,8 @@ impl World {
             host,
             unit,
             config,
-            card: Arc::default(),
+            cards: Vec::new(),
+            answers_unknown: false,
             devices: [None; 3],
             next_host_device: 1,
             tail: 0,
@@ -123,6 +132,8 @@ impl World {
         let shown = world.unit.capabilities();
         let shown = vtd_model::Capabilities::new(shown.cap(), shown.ecap());
         *world.mirror() = Mirror::new(Arc::clone(&world.memory), shown);
+        // What the tables held before they were laid out is in no cache.
+        world.memory.take_changes(&mut Vec::new());
         if setup.enabled != 255 {
             world.enable(Bits(setup.enabled));
         }
@@ -172,7 +183,10 @@ impl World {
             },
             Operation::Lifecycle(lifecycle) => self.live(lifecycle),
             Operation::Rebind { edit, pasid, old } => self.rebind(&edit, pasid, old),
-            Operation::Remap { edit, page, pasid, domain } => {
+            Operation::Remap { edit, page, pasid, domain: _, guarded: true } => {
+                self.remap_guarded(&edit, page, pasid);
+            }
+            Operation::Remap { edit, page, pasid, domain, guarded: false } => {
                 self.remap(&edit, page, pasid, domain);
             }
         }
@@ -275,26 +289,65 @@ impl World {
         self.command(on);
     }
 
-    /// Has the unit do all that is left. A host that failed is well again: then nothing holds the unit up.
+    /// Has the unit do all that is left. A host that failed is well again, and devices answer what they have not: then nothing holds
+    /// the unit up.
     pub(super) fn settle(&mut self) {
         for _ in 0..MOST_STEPS {
             match self.unit.step(vtd::DEFAULT_BUDGET) {
                 Step::Idle => {
-                    self.mirror().catch_up();
-                    return;
-                }
-                Step::More => {}
-                Step::Waiting => {
-                    self.host.stop_failing();
-                    for device in self.unit.devices() {
-                        // One without state has nothing to try again.
-                        let _stateless = self.unit.retry(device.id);
+                    if !self.answer() {
+                        self.mirror().catch_up();
+                        self.check_registers();
+                        self.check_answers();
+                        return;
                     }
                 }
+                Step::More => {}
+                Step::Waiting => self.heal(),
             }
             while self.unit.take_effect().is_some() {}
         }
         wrong("bounds: the unit does not come to rest", &self.unit.counts());
+    }
+
+    fn heal(&self) {
+        self.host.stop_failing();
+        for device in self.unit.devices() {
+            // One without state has nothing to try again.
+            let _stateless = self.unit.retry(device.id);
+        }
+        self.answer();
+    }
+
+    /// The devices answer what they have not; whether there was anything.
+    fn answer(&self) -> bool {
+        let mut any = false;
+        for (device, card) in &self.cards {
+            for id in card.take_later() {
+                any = true;
+                // One that was released has nothing to answer.
+                let _released = self.unit.device_tlb_invalidated(*device, id);
+            }
+        }
+        any
+    }
+
+    /// Has the unit work in small steps until the last wait has written its status.
+    fn settle_until_status(&mut self) {
+        for _ in 0..MOST_STEPS {
+            if self.memory.get(STATUS) & 0xffff_ffff == u64::from(self.waits) {
+                break;
+            }
+            match self.unit.step(SMALL_BUDGET) {
+                Step::Idle => {
+                    if !self.answer() {
+                        break;
+                    }
+                }
+                Step::More => {}
+                Step::Waiting => self.heal(),
+            }
+        }
     }
 
     fn attach(&mut self, source: u8, kind: u8) {
@@ -303,8 +356,10 @@ impl World {
         let (kind, attached) = match kind {
             0 => (Kind::Emulated, self.unit.attach(source_id, Attachment::Emulated)),
             1 => {
-                let card = Arc::<Card>::clone(&self.card);
-                (Kind::WithTlb, self.unit.attach_endpoint(source_id, card))
+                let card: Arc<Card> = Arc::default();
+                let attached = self.unit.attach_endpoint(source_id, Arc::clone(&card) as _);
+                self.cards.extend(attached.iter().map(|id| (*id, Arc::clone(&card))));
+                (Kind::WithTlb, attached)
             }
             _ => {
                 self.next_host_device += 1;
@@ -330,6 +385,8 @@ impl World {
             }
             Lifecycle::Release { source } => {
                 if let Some(device) = self.device(source) {
+                    self.answer();
+                    self.answers_unknown = true;
                     if self.unit.release(device.id).is_err() {
                         wrong("devices: a device that is attached is not released", &device);
                     }
@@ -342,6 +399,7 @@ impl World {
             }
             Lifecycle::Renumber { source, new } => {
                 let source_id = SourceId(of(&SOURCES, new));
+                self.answers_unknown = true;
                 if let Some(device) = self.device(source)
                     && self.unit.renumber(device.id, source_id).is_ok()
                 {
@@ -356,10 +414,15 @@ impl World {
                 }
             }
             Lifecycle::Reset { power_on } => {
-                self.settle();
+                // What is under way ends here, or is done before it: both are to be seen.
+                if self.waits.is_multiple_of(2) {
+                    self.settle();
+                }
                 self.memory.disarm();
+                self.answers_unknown = true;
                 let failures = self.host.failed_calls();
                 self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
+                self.eyes.forget();
                 self.mirror().reset(power_on);
                 self.settle();
                 self.tail = 0;
@@ -397,12 +460,16 @@ impl World {
             RestoreOnto::SameHost
         };
         let restored = RemappingUnit::restore(self.config.clone(), &state, onto);
-        let restored = restored.unwrap_or_else(|error| wrong("restore", &error));
+        let restored = Arc::new(restored.unwrap_or_else(|error| wrong("restore", &error)));
+        self.eyes.forget();
+        self.answers_unknown = true;
         for device in self.devices.iter().flatten() {
-            if device.kind == Kind::WithTlb
-                && restored.set_endpoint(device.id, Arc::<Card>::clone(&self.card)).is_err()
-            {
-                wrong("restore: a device is not there", device);
+            let card = self.cards.iter().find(|(id, _)| *id == device.id);
+            if let Some((id, card)) = card {
+                card.take_later();
+                if restored.set_endpoint(*id, Arc::clone(card) as _).is_err() {
+                    wrong("restore: a device is not there", device);
+                }
             }
         }
         if !fresh_host {
@@ -412,6 +479,18 @@ impl World {
             }
         }
         self.unit = restored;
+        // What was fetched and is not done is fetched again.
+        let head = self.unit.read(IQH, 8);
+        {
+            let mut mirror = self.mirror();
+            let queue = &mut mirror.registers.queue;
+            let mut behind = *queue;
+            behind.back();
+            if queue.enabled && queue.head != head && behind.head == head {
+                *queue = behind;
+                mirror.wait = None;
+            }
+        }
         // Caches are no part of a state.
         self.mirror().history.invalidated(vtd_model::Invalidation::Everything);
         if fresh_host {
@@ -451,9 +530,13 @@ impl World {
         self.enqueue([0x22 | domain << 16, 0]);
         self.invalidate_device_tlbs(number, EVERY_PAGE);
         let failures = self.host.failed_calls();
+        let desired = self.desired_of(number);
         self.doorbell();
+        self.settle_until_status();
+        // By the time that the status is there, and no later.
+        self.expect_tables_of(number, domain, &held, failures, &desired);
         self.settle();
-        self.expect_tables_of(number, domain, &held, failures);
+        self.expect_tables_of(number, domain, &held, failures, &desired);
     }
 
     fn invalidate_device_tlbs(&mut self, pasid: u32, address: u64) {
@@ -476,6 +559,35 @@ impl World {
         }
         self.invalidate_device_tlbs(number, address);
         self.doorbell();
+        self.settle();
+    }
+
+    /// The same while a transfer through the page is under way, with invalidations of everything: until it is over no wait behind
+    /// them is.
+    fn remap_guarded(&mut self, edit: &Edit, page: u8, pasid: u8) {
+        self.settle();
+        let Some(device) = self.device(0).filter(|device| device.kind != Kind::Assigned) else {
+            return;
+        };
+        let Some(number) = Pasid::new(of(&PASIDS, pasid)) else { return };
+        let Ok(dma) = self.unit.dma(device.id, Some(number)) else { return };
+        let guard = dma.guard();
+        let translated = guard.translate(Iova(of(&PAGES, page) << 12), Access::READ).is_ok();
+        drop(self.eyes.take_faults());
+        write_entry(&self.memory, edit);
+        if !self.is_queue_running() || !translated {
+            return;
+        }
+        self.enqueue([0x11, 0]);
+        self.enqueue([0x12, 0]);
+        self.doorbell();
+        self.mirror().held = true;
+        for _ in 0..16 {
+            let _step = self.unit.step(vtd::DEFAULT_BUDGET);
+            self.answer();
+        }
+        self.mirror().held = false;
+        drop(guard);
         self.settle();
     }
 
@@ -526,12 +638,25 @@ impl World {
             mirror.history.moment()
         };
         drop(self.eyes.take_faults());
+        // What is left of the queue is carried out while the walk is under way, when the trap springs.
+        let trapped = self.memory.is_armed();
+        if trapped {
+            let unit = Arc::clone(&self.unit);
+            self.memory.set_meanwhile(move || {
+                for _ in 0..64 {
+                    if unit.step(vtd::DEFAULT_BUDGET) != Step::More {
+                        break;
+                    }
+                }
+            });
+        }
         let guard = dma.guard();
         match request.kind {
             0 => {
                 let answer = guard.translate(Iova(address), access);
                 let answer = answer.map(|found| (found.address().0, found.granted()));
-                self.judge_untranslated(&asked, since, answer);
+                self.memory.nothing_meanwhile();
+                self.judge_untranslated(&asked, since, answer, trapped);
             }
             1 => {
                 let plain = match access.write {
@@ -541,10 +666,12 @@ impl World {
                 let plain = if access.execute { plain.executing() } else { plain };
                 let wanted = if access.privileged { plain.with_privilege() } else { plain };
                 let answer = guard.translation_request(Iova(address), wanted);
+                self.memory.nothing_meanwhile();
                 self.judge_translation(&asked, since, answer);
             }
             _ => {
                 let answer = guard.translated(Gpa(address), access);
+                self.memory.nothing_meanwhile();
                 self.judge_translated(&asked, since, answer);
             }
         }

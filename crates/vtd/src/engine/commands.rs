@@ -1,7 +1,8 @@
 //! Commands that software gives through the registers.
 
-use vtd_cache::Scope;
+use vtd_cache::{Scope, SlotScope};
 use vtd_spec::descriptor::{ContextCacheInvalidation, IotlbScope};
+use vtd_spec::planted::is_planted;
 use vtd_spec::register::{InvalidateAddress, RootTableAddress};
 use vtd_walk::RootTable;
 
@@ -85,7 +86,10 @@ impl Engine {
             if let Mode::On(_) = translator.mode {
                 translator.mode = Mode::On(root_table(shared, root));
             }
-            translator.caches.invalidate_all();
+            // Planted (72): SRTP leaves the caches.
+            if !is_planted(72) {
+                translator.caches.invalidate_all();
+            }
         }
         self.begin(Purpose::Root, Scope::everything(), Source::Guest);
     }
@@ -96,7 +100,12 @@ impl Engine {
             translator.mode = if on { Mode::On(root_table(shared, root)) } else { Mode::Off };
             translator.caches.invalidate_all();
         }
-        self.begin(Purpose::Translation(on), Scope::everything(), Source::Guest);
+        let mut scope = Scope::everything();
+        // Planted (73): bindings stay as they are when translation goes off.
+        if is_planted(73) && !on {
+            scope.slots = SlotScope::Pasids(1 << 19..1 << 19);
+        }
+        self.begin(Purpose::Translation(on), scope, Source::Guest);
     }
 
     /// EPM has changed: requests see it from now on, and PRS follows when those from before are over.

@@ -158,7 +158,7 @@ impl Engine {
     }
 
     /// Everything before the wait is done and seen: its status is written, then its interrupt sent.
-    fn complete_wait(&mut self, shared: &Shared, wait: &Wait) {
+    pub(super) fn complete_wait(&mut self, shared: &Shared, wait: &Wait) {
         if let Some(observer) = &shared.config.observer {
             observer.wait_completes(wait);
         }

@@ -58,6 +58,10 @@ impl Engine {
                 if let Some(observer) = &shared.config.observer {
                     observer.queue_error(head, &stop.why);
                 }
+                // Planted (78): IQH moves past what has stopped the queue.
+                if is_planted(78) {
+                    self.advance_head(shared);
+                }
                 let message = shared.registers().stop_queue(stop.info);
                 if let Some(message) = message {
                     shared.send(message);
@@ -88,6 +92,11 @@ impl Engine {
             }
             Descriptor::Wait(wait) => {
                 self.wait = Some((*wait, shared.guards.barrier()));
+                // Planted (56): a wait is over when it is fetched.
+                if is_planted(56) {
+                    self.wait = None;
+                    self.complete_wait(shared, wait);
+                }
             }
             Descriptor::DeviceTlb(_) | Descriptor::PasidDeviceTlb(_) => {
                 self.invalidate_device_tlb(shared, descriptor);
@@ -121,7 +130,10 @@ impl Engine {
                     .filter(|device| scope.contains(device.id.key(), device.source_id()))
                     .map(|device| device.id.key())
                     .collect();
-                shared.translator().caches.invalidate_devices(keys.into_iter());
+                // Planted (62): a context-cache invalidation of a device leaves what is cached of it.
+                if !is_planted(62) {
+                    shared.translator().caches.invalidate_devices(keys.into_iter());
+                }
                 scope
             }
         };

@@ -33,7 +33,10 @@ impl Engine {
                 _ => interrupts.table = table,
             }
             // With ESIRTPS it has to be so, and more may always be dropped.
-            interrupts.entries.invalidate_all();
+            // Planted (64): SIRTP leaves the interrupt entry cache.
+            if !is_planted(64) {
+                interrupts.entries.invalidate_all();
+            }
             drop(interrupts);
             self.tell_of_interrupts(shared, InvalidatedInterruptEntries::All, purpose);
         }
@@ -56,7 +59,10 @@ impl Engine {
             match invalidation {
                 InterruptEntryCacheInvalidation::Global => entries.invalidate_all(),
                 InterruptEntryCacheInvalidation::Indices { .. } => {
-                    entries.invalidate(invalidation.indices());
+                    let indices = invalidation.indices();
+                    // Planted (63): IM is ignored.
+                    let last = if is_planted(63) { *indices.start() } else { *indices.end() };
+                    entries.invalidate(*indices.start()..=last);
                 }
             }
         }

@@ -15,10 +15,11 @@ use std::collections::VecDeque;
 
 use vtd_cache::{
     DeviceKey, Ledger, Next, NextMapping, NextStageOne, Quotas, Reconciliation, Scope, ShadowScope,
-    ShadowWalk, StageOneWalk, Tables, Wanted,
+    ShadowWalk, SlotScope, StageOneWalk, Tables, Wanted,
 };
 use vtd_host::StageOneInvalidation;
 use vtd_spec::descriptor::Wait;
+use vtd_spec::planted::is_planted;
 use vtd_spec::{Binding, Slot};
 use vtd_walk::RootTable;
 
@@ -180,11 +181,19 @@ impl Engine {
         self.queue = None;
         self.queue_closing = false;
         self.descriptor_begun = false;
-        self.wait = None;
+        // Planted (55): a wait survives a reset.
+        if !is_planted(55) {
+            self.wait = None;
+        }
         self.follow_up = None;
         self.told_stuck.clear();
         self.device_tlbs.clear();
-        self.begin(Purpose::Reset, Scope::everything(), Source::Guest);
+        let mut scope = Scope::everything();
+        // Planted (54): a reset forgets to unbind all but the first PASIDs.
+        if is_planted(54) {
+            scope.slots = SlotScope::Pasids(0..1);
+        }
+        self.begin(Purpose::Reset, scope, Source::Guest);
     }
 
     /// Binds what a saved unit held on a host that does not hold it.
@@ -463,7 +472,12 @@ impl Engine {
 
     fn begin_release(&mut self, shared: &Shared, device: DeviceId) {
         shared.translator().caches.invalidate_devices(std::iter::once(device.key()));
-        self.begin(Purpose::Release(device), Scope::device(device.key()), Source::Nothing);
+        let mut scope = Scope::device(device.key());
+        // Planted (70): a release forgets to unbind all but the first PASIDs.
+        if is_planted(70) {
+            scope.slots = SlotScope::Pasids(0..1);
+        }
+        self.begin(Purpose::Release(device), scope, Source::Nothing);
     }
 
     /// How long a shadow takes to fill is up to the guest, so a release does not wait for it. Everything is bound by then.

@@ -1,0 +1,45 @@
+//! What a machine may lack, by name.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+
+/// Something without which no target can be built here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    CargoFuzz,
+    CppCompiler,
+    Nightly,
+    LlvmTools,
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CargoFuzz => "cargo-fuzz (cargo install cargo-fuzz)",
+            Self::CppCompiler => "c++, a C++ compiler (Debian: apt-get install g++)",
+            Self::Nightly => "a nightly toolchain (rustup toolchain install nightly)",
+            Self::LlvmTools => {
+                "cargo-llvm-cov (cargo install cargo-llvm-cov) and the tools of the compiler's own LLVM (rustup component add llvm-tools)"
+            }
+        })
+    }
+}
+
+impl Lack {
+    fn is_there(self) -> bool {
+        let (program, arguments): (_, &[&str]) = match self {
+            Self::CargoFuzz => ("cargo", &["fuzz", "--version"]),
+            Self::CppCompiler => ("c++", &["--version"]),
+            Self::Nightly => ("cargo", &["+nightly", "--version"]),
+            Self::LlvmTools => ("cargo", &["llvm-cov", "show-env"]),
+        };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+}
+
+/// Those of `needed` that are missing.
+pub(crate) fn survey(needed: &[Lack]) -> Vec<Lack> {
+    needed.iter().copied().filter(|lack| !lack.is_there()).collect()
+}
