@@ -9,7 +9,7 @@ use crate::history::{History, Moment};
 use crate::interrupt::{InterruptAnswer, InterruptRequest};
 use crate::memory::Memory;
 use crate::page_request::PageRequest;
-use crate::path::{Path, Read, Step, Update};
+use crate::path::{EntryKind, Path, Read, Step, Update};
 use crate::request::Request;
 use crate::unit::Unit;
 use crate::walker::Walker;
@@ -202,7 +202,13 @@ impl History {
         let others = path.reads.iter().any(|read| {
             let hidden = invisible(read.kind, coherent);
             let Some(now) = read.value else { return false };
-            self.values(read.address).any(|value| (value ^ now) & !hidden != 0)
+            let is_second = matches!(read.kind, EntryKind::SecondStage { .. });
+            // What was not present was never cached.
+            let is_absent = |value: u64| value & if is_second { 3 } else { 1 } == 0;
+            let is_whole = !matches!(read.kind, EntryKind::PasidEntry | EntryKind::Context);
+            self.values(read.address)
+                .any(|value| (value ^ now) & !hidden != 0 && !(is_whole && is_absent(value)))
+                && (is_whole || self.was_present(path, read))
         });
         if others {
             return Ok(());
@@ -218,6 +224,18 @@ impl History {
             }
         }
         Ok(())
+    }
+
+    /// Whether an entry of several quadwords was present before, and so may be in a cache as it was.
+    fn was_present(&self, path: &Path, read: &Read) -> bool {
+        let first = path.reads.iter().filter(|other| other.kind == read.kind);
+        let first = first.map(|other| other.address).min();
+        first.is_some_and(|first| {
+            let now = path.reads.iter().find(|other| other.address == first);
+            let unchanged = self.is_unchanged(first, 1);
+            let now = now.and_then(|read| read.value).is_some_and(|value| value & 1 == 1);
+            self.values(first).any(|value| value & 1 == 1) || unchanged && now
+        })
     }
 
     /// Tries the tables as they are, then every way through what caches may hold, depth first, the newest values first.

@@ -97,7 +97,8 @@ pub struct RequestOperation {
     pub pasid: u8,
     /// The page.
     pub page: u8,
-    /// Bit 0 write, 1 execute, 2 privileged, 3 zero length, 4 with PASID, 5 last page in its group.
+    /// Bit 0 write, 1 execute, 2 privileged, 3 zero length, 4 with PASID, 5 last page in its group, and of an untranslated request
+    /// that a write of the same follows.
     pub bits: Bits,
 }
 

@@ -170,14 +170,14 @@ impl RequestOperation {
             pasid: mostly(pasid, 3, count(&PASIDS)),
             page: mostly(page, 4, count(&PAGES)),
             // A read or a write, with PASID or without; and sometimes more.
-            bits: Bits(if bits < 160 { bits & 0x11 } else { (bits - 160) & 0x3f }),
+            bits: Bits(if bits < 160 { bits & 0x31 } else { (bits - 160) & 0x3f }),
         }
     }
 
     fn encode(self) -> [u8; 5] {
         let Self { kind, source, pasid, page, bits: Bits(bits) } = self;
         let kind = if kind == 0 { 0 } else { kind + 4 };
-        let bits = if bits & !0x11 == 0 { bits } else { bits + 160 };
+        let bits = if bits & !0x31 == 0 { bits } else { bits + 160 };
         [kind, source, unusual(pasid, 3), unusual(page, 4), bits]
     }
 }

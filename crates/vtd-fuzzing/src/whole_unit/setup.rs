@@ -6,7 +6,8 @@ use crate::program::pools::of;
 /// CAP and ECAP of the units that programs drive.
 const CAPABILITIES: [(u64, u64); 6] = [
     // Everything: 5 levels, nested, page requests, accessed and dirty bits, interrupt remapping, both regions, RID_PASID.
-    (CAP | 1 << 60 | 3 << 5, ECAP_ALL),
+    // Address masks of any size.
+    (CAP | 1 << 60 | 3 << 5 | 0x3f << 48, ECAP_ALL),
     // As Linux sees first-stage, without caching mode and ESRTPS.
     (CAP & !(1 << 7) & !(1 << 63), ECAP_FIRST_STAGE),
     // Second-stage tables alone.

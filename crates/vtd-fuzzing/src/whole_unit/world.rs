@@ -166,7 +166,13 @@ impl World {
                 let te = 1 << 31;
                 self.command(if on { self.command | te } else { self.command & !te });
             }
-            Operation::Request(request) => self.request(&request),
+            Operation::Request(request) => {
+                self.request(&request);
+                // A write after a read, of which caches may hold a copy without D.
+                if request.kind == 0 && request.bits.has(5) {
+                    self.request(&RequestOperation { bits: Bits(request.bits.0 | 1), ..request });
+                }
+            }
             Operation::Interrupt { source, address, data } => {
                 self.interrupt(of(&SOURCES, source), 0xfee0_0000 | address, data);
             }
@@ -287,6 +293,15 @@ impl World {
             on |= 1 << 25;
         }
         self.command(on);
+        if bits.has(3) && bits.has(4) && !bits.has(2) {
+            // The end of the queue is near: what comes next wraps. Waits that do nothing but wait take the least.
+            let size = self.mirror().registers.queue.size();
+            while self.tail + 128 < size {
+                self.enqueue([0x45, 0]);
+            }
+            self.write_tail();
+            self.settle();
+        }
     }
 
     /// Has the unit do all that is left. A host that failed is well again, and devices answer what they have not: then nothing holds
@@ -526,9 +541,12 @@ impl World {
         let held = self.held_domains(number);
         let pasid = u64::from(number) << 32;
         self.enqueue([0x17 | domain << 16 | pasid, 0]);
-        self.enqueue([0x26 | domain << 16 | pasid, 0]);
-        self.enqueue([0x22 | domain << 16, 0]);
-        self.invalidate_device_tlbs(number, EVERY_PAGE);
+        // Of half of them nothing is between the entry and the wait.
+        if edit.kind & 1 == 0 {
+            self.enqueue([0x26 | domain << 16 | pasid, 0]);
+            self.enqueue([0x22 | domain << 16, 0]);
+            self.invalidate_device_tlbs(number, EVERY_PAGE);
+        }
         let failures = self.host.failed_calls();
         let desired = self.desired_of(number);
         self.doorbell();

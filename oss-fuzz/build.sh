@@ -1,0 +1,3 @@
+#!/bin/bash -eu
+cd "$SRC/vtd"
+exec fuzz/build.sh
