@@ -3,6 +3,7 @@
 use core::ops::RangeInclusive;
 
 use vtd_spec::InterruptRemappingEntry;
+use vtd_spec::planted::is_planted;
 
 use crate::set_cache::{Place, SetCache};
 
@@ -59,7 +60,9 @@ impl InterruptEntryCache {
 
     /// Enters an entry, unless something was invalidated meanwhile.
     pub fn fill(&mut self, lookup: InterruptLookup, index: u16, entry: InterruptRemappingEntry) {
-        if lookup.0 == self.now && self.capacity != 0 {
+        // Planted: whatever was invalidated meanwhile.
+        let in_time = lookup.0 == self.now || is_planted(1007);
+        if in_time && self.capacity != 0 {
             self.entries.insert(Index(index), Filled { entry, at: self.now });
         }
     }

@@ -3,6 +3,8 @@
 //! Each has the number of a row of the project's table of known failures. Only the test-only feature `planted` lets one be on,
 //! and then only the one that the environment variable `VTD_PLANTED` names; without the feature every question is answered by a
 //! constant `false`, and the planted code is gone.
+//!
+//! Numbers from 1001 on are races between threads, for the model-checked test alone (`vtd/tests/model_checked`).
 
 /// Whether the fault of this row is planted.
 #[cfg(feature = "planted")]

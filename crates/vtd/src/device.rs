@@ -1,8 +1,8 @@
 //! Devices of a unit and their handles.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use vtd_cache::DeviceKey;
 use vtd_host::{HostCapabilities, HostDevice};
@@ -10,6 +10,7 @@ use vtd_spec::SourceId;
 
 use crate::Endpoint;
 use crate::endpoint::EndpointSlot;
+use crate::sync::{AtomicBool, AtomicU16, Mutex, MutexGuard};
 
 /// An attached device. Stable until the device is released, and never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

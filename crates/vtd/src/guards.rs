@@ -1,11 +1,14 @@
 //! Which guards are open: what a completion has to wait for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use vtd_spec::planted::is_planted;
+
 use crate::DeviceId;
+use crate::sync::{AtomicBool, Mutex, MutexGuard};
 
 /// A point in the order of guards: those opened before it may hold what was dropped before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +67,10 @@ impl Guards {
 
     /// Closes a guard; whether something waits for guards.
     pub(crate) fn leave(&self, id: u64) -> bool {
+        // Planted: asked before the guard is gone.
+        let before = is_planted(1001).then(|| self.awaited.load(Ordering::SeqCst));
         self.lock().guards.remove(&id);
-        self.awaited.load(Ordering::SeqCst)
+        before.unwrap_or_else(|| self.awaited.load(Ordering::SeqCst))
     }
 
     /// The point after everything that is open now.
@@ -89,10 +94,12 @@ impl Guards {
     }
 
     /// Looks at the open guards; they are waited for where that says no. One thread at a time looks: the one that has the engine.
-    fn await_unless(&self, passed: impl FnOnce(&Open) -> bool) -> bool {
+    fn await_unless(&self, passed: impl Fn(&Open) -> bool) -> bool {
+        // Planted: set after it.
+        let early = is_planted(1002).then(|| passed(&self.lock()));
         // Set before the look, so that a guard closed after it sees the wish.
         let before = self.awaited.swap(true, Ordering::SeqCst);
-        let passed = passed(&self.lock());
+        let passed = early.unwrap_or_else(|| passed(&self.lock()));
         if passed {
             self.awaited.store(before, Ordering::SeqCst);
         }

@@ -1,6 +1,7 @@
 //! How an interrupt request is answered.
 
 use vtd_cache::InterruptEntryCache;
+use vtd_spec::planted::is_planted;
 use vtd_spec::register::InterruptTableAddress;
 use vtd_spec::{
     AddressType, FaultReason, FaultRecord, InterruptRemappingEntry, InterruptRequest, RequestKind,
@@ -131,8 +132,10 @@ impl Shared {
         on_fault: OnFault,
         deliver: impl FnOnce(&RemappedInterrupt) -> T,
     ) -> Result<T, InterruptError> {
-        let _in_flight = InFlight::new(self);
+        let in_flight = (!is_planted(1006)).then(|| InFlight::new(self));
         let answer = self.answer_interrupt(source_id, address, data);
+        // Planted: it counts as under way from its answer on.
+        let _in_flight = in_flight.unwrap_or_else(|| InFlight::new(self));
         if on_fault == OnFault::Recorded {
             if let Some(observer) = &self.config.observer {
                 observer.interrupt_remapped(source_id, address, data, &answer);

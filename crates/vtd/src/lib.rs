@@ -31,6 +31,7 @@ mod responses;
 mod save_restore;
 mod shared;
 mod state;
+mod sync;
 mod translation;
 mod unit;
 mod unit_endpoints;

@@ -3,14 +3,13 @@
 //! Locks, in the order in which they may be taken together: engine, registers, devices, then any one of the others, among them
 //! the place of a device's endpoint. No lock is held while the host or an endpoint is called or while the VMM is woken.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Instant;
 
 use vtd_cache::Caches;
 use vtd_host::LocalPasidAllocator;
+use vtd_spec::planted::is_planted;
 use vtd_spec::{Capabilities, FaultRecord};
 use vtd_walk::Fault;
 
@@ -25,6 +24,7 @@ use crate::interrupt_remapping::InterruptRemapping;
 use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
 use crate::responses::PendingResponses;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::translation::{Mode, Translator};
 use crate::{DiagnosticEvent, Effect, InterruptMessage, UnitConfig, UnitCounts};
 
@@ -187,12 +187,16 @@ impl Shared {
 
     /// There is something to take or to step through.
     pub(crate) fn want_wake(&self) {
-        self.wake_wanted.store(true, Ordering::Release);
+        // Not a store: exchanges alone have one order that every reading of them has to fit, for a model checker too.
+        self.wake_wanted.swap(true, Ordering::AcqRel);
     }
 
     /// Wakes the VMM if something has come up. To be called with no lock held.
     pub(crate) fn wake(&self) {
-        if self.wake_wanted.swap(false, Ordering::AcqRel)
+        // Planted: looked at, then taken.
+        let early = is_planted(1005).then(|| self.wake_wanted.load(Ordering::Acquire));
+        let taken = self.wake_wanted.swap(false, Ordering::AcqRel);
+        if early.unwrap_or(taken)
             && let Some(wake) = &self.config.wake
         {
             wake.wake();

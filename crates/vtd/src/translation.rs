@@ -102,6 +102,8 @@ impl Shared {
             let translator = self.translator();
             (translator.mode, translator.caches.begin())
         };
+        // Planted: one after the other.
+        let lookup = if is_planted(1004) { self.translator().caches.begin() } else { lookup };
         let is_untranslated = request.address_type == AddressType::Untranslated;
         let is_interrupt = is_untranslated && request.is_to_interrupts();
         match mode {
