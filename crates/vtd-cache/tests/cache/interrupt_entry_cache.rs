@@ -29,6 +29,7 @@ fn a_fill_that_races_an_invalidation_is_dropped() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "65,536 entries for each capacity")]
 fn it_is_bounded_and_drops_exactly_what_is_meant() {
     for capacity in [0, 1, 16, 4_096] {
         let mut cache = InterruptEntryCache::new(capacity);

@@ -20,7 +20,7 @@ fn it_does_what_an_ordered_map_does() {
             .flat_map(|edge| (edge.saturating_sub(3)..edge + 3).filter(|at| *at < 0x10_0000))
             .collect();
     let mut numbers = Numbers(0x1234_5678);
-    for round in 0..40 {
+    for round in 0..if cfg!(miri) { 1 } else { 40 } {
         let (mut map, mut model) = (PasidMap::default(), BTreeMap::new());
         for step in 0..2_000_u64 {
             let at = if numbers.below(4) == 0 {

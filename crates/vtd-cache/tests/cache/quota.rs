@@ -144,6 +144,7 @@ fn a_failed_bind_takes_space_until_it_is_forgotten() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "16,384 directory entries")]
 fn known_failure_19_one_table_aliased_for_every_pasid_of_256_devices_stays_bounded() {
     // 33 pages of tables name 2^20 PASIDs for each of 256 devices.
     let guest = Guest::new();

@@ -17,6 +17,9 @@ const INDICES: [u64; 6] = [0, 1, 2, 3, 0x1f7, 0x1ff];
 const TABLES: u64 = 7;
 const PASIDS: [u32; 3] = [0, 1, 62];
 
+/// Changes of the tables, each compared.
+const ROUNDS: u32 = if cfg!(miri) { 2 } else { 40 };
+
 fn table(number: u64) -> u64 {
     0x80_0000 + number * 0x1000
 }
@@ -252,8 +255,9 @@ fn what_is_mapped_follows_the_tables() {
         for seed in 1..=4_u64 {
             let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let quotas = Quotas::default();
-            let (calls, compared) = run(&Program { cuts, fails: false, quotas, seed, rounds: 40 });
-            assert!(calls > 100 && compared > 20, "{calls} {compared}");
+            let (calls, compared) =
+                run(&Program { cuts, fails: false, quotas, seed, rounds: ROUNDS });
+            assert!(cfg!(miri) || calls > 100 && compared > 20, "{calls} {compared}");
         }
     }
 }
@@ -266,10 +270,10 @@ fn a_host_that_fails_never_keeps_what_is_stale() {
         for seed in 7..=10_u64 {
             let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let quotas = Quotas::default();
-            all += run(&Program { cuts, fails: true, quotas, seed, rounds: 40 }).0;
+            all += run(&Program { cuts, fails: true, quotas, seed, rounds: ROUNDS }).0;
         }
     }
-    assert!(all > 1_000, "{all}");
+    assert!(cfg!(miri) || all > 1_000, "{all}");
 }
 
 // feature: 7.shadows: quotas of mapped ranges
@@ -281,7 +285,7 @@ fn quotas_of_mappings_are_never_exceeded() {
         {
             let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let quotas = Quotas { mappings_per_device, mappings_per_unit, ..Quotas::default() };
-            run(&Program { cuts, fails, quotas, seed, rounds: 40 });
+            run(&Program { cuts, fails, quotas, seed, rounds: ROUNDS });
         }
     }
 }
