@@ -395,6 +395,8 @@ impl World {
         match lifecycle {
             Lifecycle::Attach { source, kind } => {
                 if self.device(source).is_none() {
+                    // What was answered before it came is not its own.
+                    self.answers_unknown = true;
                     self.attach(source, kind);
                 }
             }
