@@ -43,8 +43,11 @@ impl FaultSeen {
             }
             Some(seen) => recorded && seen == code,
             None if self.lenient => {
-                self.departure.set(Some("fault missing by silent-refusal").filter(|_| recorded));
-                self.ignored || !recorded || matches!(code, 0x05 | 0x85)
+                let lost = recorded && !self.room;
+                self.lost.set(lost);
+                let silent = Some("fault missing by silent-refusal");
+                self.departure.set(silent.filter(|_| recorded && !lost));
+                self.ignored || !recorded || lost || matches!(code, 0x05 | 0x85)
             }
             None => {
                 self.lost.set(recorded && !self.room);
