@@ -647,7 +647,7 @@ fn what_decodes_comes_back() -> Result<(), CapabilityError> {
                     assert_eq!(again, Ok(descriptor), "{raw:x?}");
                 }
             }
-            assert!(well_formed > 0 || ecap != FULL, "type {kind}");
+            assert!(cfg!(miri) || well_formed > 0 || ecap != FULL, "type {kind}");
         }
     }
     Ok(())

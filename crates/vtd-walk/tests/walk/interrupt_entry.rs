@@ -69,3 +69,23 @@ fn two_copies_have_to_agree() {
         assert_eq!(found, expected, "{copies:x?}");
     }
 }
+
+#[test]
+fn a_fault_names_its_field() {
+    // With CAP.PI, or the form itself would be refused.
+    let caps = Capabilities::new(0x89d2_008c_222f_0686, 0x0001_8998_0000_0f46).unwrap();
+    let caps = caps.with_host_address_width(39).unwrap();
+    // (IRTA, the entry; code, field)
+    let rows = [
+        (0xa007, [0, 0], 0x22, ""),
+        (0xa007, [0x8001, 0], 0x24, "IM: posted interrupts"),
+        (0xa007, [0x31_0001 | 1 << 40, 1 << 20], 0x24, "reserved 127:84"),
+        (0x80_0000_a007, [0x31_0001, 0], 0x23, "IRTA beyond the host address width"),
+    ];
+    for (table, entry, code, field) in rows {
+        let table = InterruptTableAddress::from_bits(table);
+        let fault = read_interrupt_entry(&Changing(Mutex::new(vec![entry])), &caps, table, 3);
+        let fault = fault.unwrap_err();
+        assert_eq!((fault.reason.code(), fault.field), (code, field), "{entry:x?}");
+    }
+}

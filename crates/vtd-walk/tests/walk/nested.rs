@@ -162,3 +162,43 @@ fn accessed_and_dirty_bits_of_both_stages() {
     assert!(walk(&guest, true, 0x5678, Access::WRITE).unwrap().dirty);
     assert_eq!(guest.take_exchanges(), []);
 }
+
+/// What both stages grant, as one walk under these rules sees it.
+fn granted(guest: &Guest, no_execute: bool, accessed_dirty: bool, access: Access) -> Translated {
+    let stage = FirstStage {
+        table: Gpa(0x10_0000),
+        levels: FirstStageLevels::Four,
+        supervisor: false,
+        write_protect: false,
+        extended_accessed: false,
+    };
+    let rules = FirstStageRules { stage, no_execute, prevent_supervisor_execute: false };
+    let levels = SecondStageLevels::Four;
+    let second = SecondStage { table: Gpa(0x2_0000), levels, accessed_dirty };
+    // Nothing is set, so that D is what the tables say.
+    let updates = TableUpdates::Withheld;
+    walk_nested(guest, &most(), &rules, &second, Iova(0x5678), access, updates).unwrap()
+}
+
+#[test]
+fn what_is_granted_is_granted_by_both_stages() {
+    const XD: u64 = 1 << 63;
+    // (first-stage leaf, second-stage leaf, access; read, execute, dirty, snoop). D is 6 in the first stage and 9 in the second, SNP 11.
+    let rows = [
+        (0x20_0007, 0x7_0003, Access::READ, [true, true, false, false]),
+        // The second stage permits writes alone.
+        (0x20_0007, 0x7_0002, Access::WRITE, [false, false, false, false]),
+        (0x20_0007 | XD, 0x7_0003, Access::READ, [true, false, false, false]),
+        (0x20_0047, 0x7_0003, Access::READ, [true, true, false, false]),
+        (0x20_0007, 0x7_0203, Access::READ, [true, true, false, false]),
+        (0x20_0047, 0x7_0203, Access::READ, [true, true, true, false]),
+        (0x20_0007, 0x7_0803, Access::READ, [true, true, false, true]),
+    ];
+    for (first, second, access, expected) in rows {
+        let guest = guest();
+        guest.write(&[(ENTRIES[3], first), (LEAVES[4], second)]);
+        let Translated { granted: found, dirty, snoop, .. } = granted(&guest, true, true, access);
+        let found = [found.read, found.execute, dirty, snoop];
+        assert_eq!(found, expected, "{first:x} {second:x}");
+    }
+}

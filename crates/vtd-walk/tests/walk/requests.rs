@@ -103,3 +103,14 @@ fn without_smpwcs_nothing_is_marked() {
     let guest = tables(0x7_0007, 0);
     assert!(translate(&guest, &caps, &entry, Iova(0), WRITE, TableUpdates::Withheld).is_ok());
 }
+
+#[test]
+fn privilege_is_given_and_taken() {
+    let fetch = Access::READ.executing();
+    for access in [Access::READ, Access::WRITE, Access::ZERO_LENGTH_READ, fetch] {
+        let supervisor = access.with_privilege();
+        assert!(supervisor.privileged && !access.privileged);
+        assert_eq!(supervisor.without_privilege(), access);
+        assert_eq!(access.without_privilege(), access);
+    }
+}
