@@ -86,6 +86,10 @@ impl Observer for RecordingObserver {
         self.pass_on(|next| next.device_tlb_invalidation(invalidation));
     }
 
+    fn device_tlb_answered(&self, invalidation: &DeviceTlbInvalidation) {
+        self.pass_on(|next| next.device_tlb_answered(invalidation));
+    }
+
     fn device_tlb_timed_out(&self, invalidation: &DeviceTlbInvalidation) {
         self.device_tlbs.give_up(invalidation.id);
         self.pass_on(|next| next.device_tlb_timed_out(invalidation));

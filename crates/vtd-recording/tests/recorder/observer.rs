@@ -58,6 +58,9 @@ impl Observer for Heard {
     fn device_tlb_invalidation(&self, _: &DeviceTlbInvalidation) {
         self.hear("device TLB");
     }
+    fn device_tlb_answered(&self, _: &DeviceTlbInvalidation) {
+        self.hear("device TLB answered");
+    }
     fn device_tlb_timed_out(&self, _: &DeviceTlbInvalidation) {
         self.hear("time-out");
     }
@@ -185,5 +188,25 @@ fn an_observer_of_the_vmm_hears_of_devices_too() {
         "descriptor",
         "interrupt entries",
     ];
+    assert_eq!(heard, expected);
+}
+
+#[test]
+fn an_observer_of_the_vmm_hears_what_devices_answer() {
+    let caps = Capabilities::new(CAP, ECAP).unwrap();
+    let memory = Arc::new(SparseMemory::zero_filled());
+    for (gpa, value) in [(0x8000, 0x18_0000_0003), (0x8020, 0x1_0000_0025), (0x8028, 0x9000)] {
+        memory.write_u64(Gpa(gpa), value).unwrap();
+    }
+    let heard = Arc::new(Heard::default());
+    let mut config = UnitConfig::new(caps, memory);
+    config.observer = Some(heard.clone());
+    let unit = RecordedUnit::new(config, None, io::sink()).unwrap();
+    unit.attach_endpoint(DEVICE, Arc::new(Card::default())).unwrap();
+    unit.write(0x90, 8, 0x8800);
+    unit.write(0x18, 4, 0x400_0000);
+    unit.write(0x88, 8, 0x40);
+    let heard = std::mem::take(&mut *heard.0.lock().unwrap());
+    let expected = ["descriptor", "device TLB", "descriptor", "device TLB answered", "wait status"];
     assert_eq!(heard, expected);
 }
