@@ -154,6 +154,11 @@ thread_local! {
 
 /// Runs an input; what the panic said, if there was one.
 pub fn outcome(run: fn(&[u8]), input: &[u8]) -> Option<String> {
+    message_of(|| run(input))
+}
+
+/// Does something; what the panic said, if there was one.
+pub fn message_of(act: impl FnOnce()) -> Option<String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let before = panic::take_hook();
@@ -172,7 +177,7 @@ pub fn outcome(run: fn(&[u8]), input: &[u8]) -> Option<String> {
         }));
     });
     QUIET.set(true);
-    let ended = panic::catch_unwind(AssertUnwindSafe(|| run(input)));
+    let ended = panic::catch_unwind(AssertUnwindSafe(act));
     QUIET.set(false);
     ended.is_err().then(|| MESSAGE.take())
 }

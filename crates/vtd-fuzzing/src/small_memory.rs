@@ -94,6 +94,12 @@ impl SmallMemory {
         self.qword(place).is_some()
     }
 
+    /// The addresses of the pages that have been written since the last [`SmallMemory::clear`].
+    pub fn written_pages(&self) -> impl Iterator<Item = u64> {
+        let written = self.written.load(Ordering::Relaxed);
+        (0..PAGES).filter(move |page| written >> page & 1 == 1).map(|page| page << 12)
+    }
+
     /// The guest writes a qword, where there is one.
     pub fn put(&self, place: u64, value: u64) {
         if let Some(qword) = self.qword(place) {

@@ -5,6 +5,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 
 use crate::decoding::RawEntry;
+use crate::whole_unit::Output;
 use crate::{
     dmar_table, memory_image, page_walk, pasid_range_walk, reconciliation, recording_lines,
     state_restore, whole_unit,
@@ -17,20 +18,30 @@ pub struct Target {
     pub name: &'static str,
     /// What it does with an input: it panics where an oracle has found something.
     pub run: fn(&[u8]),
+    /// The same, with a recording of the unit that it drives, if it drives one.
+    pub record: Option<fn(&[u8], Output)>,
+}
+
+const fn target(name: &'static str, run: fn(&[u8])) -> Target {
+    Target { name, run, record: None }
+}
+
+const fn of_a_unit(name: &'static str, run: fn(&[u8]), record: fn(&[u8], Output)) -> Target {
+    Target { name, run, record: Some(record) }
 }
 
 /// All of them.
 pub const TARGETS: [Target; 10] = [
-    Target { name: "decoders", run: decoders },
-    Target { name: "pasid_range_walk", run: pasid_range_walk::check },
-    Target { name: "page_walk", run: page_walk::check },
-    Target { name: "invalidation_queue", run: invalidation_queue },
-    Target { name: "reconciliation", run: reconciliation },
-    Target { name: "whole_unit", run: whole_unit },
-    Target { name: "page_requests", run: page_requests },
-    Target { name: "recording_parser", run: recording_lines::file },
-    Target { name: "state_restore", run: state_restore::check },
-    Target { name: "memory_image", run: memory_image::check },
+    target("decoders", decoders),
+    target("pasid_range_walk", pasid_range_walk::check),
+    target("page_walk", page_walk::check),
+    of_a_unit("invalidation_queue", invalidation_queue, record_invalidation_queue),
+    target("reconciliation", reconciliation),
+    of_a_unit("whole_unit", whole_unit, record_whole_unit),
+    of_a_unit("page_requests", page_requests, record_page_requests),
+    target("recording_parser", recording_lines::file),
+    target("state_restore", state_restore::check),
+    target("memory_image", memory_image::check),
 ];
 
 /// Runs the target of this name, which is one of [`TARGETS`]; an unknown one does nothing.
@@ -62,4 +73,16 @@ fn whole_unit(bytes: &[u8]) {
 
 fn page_requests(bytes: &[u8]) {
     whole_unit::run_page_requests(bytes);
+}
+
+fn record_invalidation_queue(bytes: &[u8], output: Output) {
+    whole_unit::record_raw_queue(bytes, output);
+}
+
+fn record_page_requests(bytes: &[u8], output: Output) {
+    whole_unit::record_page_requests(bytes, output);
+}
+
+fn record_whole_unit(bytes: &[u8], output: Output) {
+    whole_unit::record(bytes, output);
 }

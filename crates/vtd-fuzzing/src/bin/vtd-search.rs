@@ -1,15 +1,17 @@
 //! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
 //!
 //! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `measure TARGET SECONDS
-//! FILE…`, `minimise TARGET FILE TO`, `list FILE`, `seeds FOLDER`, `targets`.
+//! FILE…`, `minimise TARGET FILE TO`, `list FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
 
-use std::fs;
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use vtd_fuzzing::program::{RECORD, decode};
-use vtd_fuzzing::search::{Inputs, minimise, outcome, search};
+use vtd_fuzzing::search::{Inputs, message_of, minimise, outcome, search};
 use vtd_fuzzing::seeds;
 use vtd_fuzzing::targets::{TARGETS, Target};
 use vtd_fuzzing::whole_unit::Setup;
@@ -72,6 +74,7 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
             fs::write(to, small).map_err(|error| format!("{to}: {error}"))?;
         }
         ["list", file] => list(&read(file)?),
+        ["record", name, file, to] => record(target(name)?, &read(file)?, to)?,
         ["seeds", folder] => {
             for (target, name, bytes) in seeds::all() {
                 let folder = Path::new(folder).join(target);
@@ -80,7 +83,7 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
                 written.map_err(|error| format!("{}: {error}", folder.display()))?;
             }
         }
-        _ => return Err("search, replay, measure, minimise, list, seeds or targets".into()),
+        _ => return Err("search, replay, measure, minimise, list, record, seeds or targets".into()),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -113,6 +116,28 @@ fn measure(target: Target, time: Duration, mut inputs: Vec<Vec<u8>>) {
 fn processor_time() -> Option<Duration> {
     let text = fs::read_to_string("/proc/self/schedstat").ok()?;
     Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+}
+
+/// Writes down what an input does to the unit, for `vtd replay`: all of it, or what came before an oracle objects.
+fn record(target: Target, input: &[u8], to: &str) -> Result<(), String> {
+    let name = target.name;
+    let Some(record) = target.record else {
+        return Err(format!("an input of {name} drives no unit: there is nothing to record"));
+    };
+    let failed = |error: std::io::Error| format!("{to}: {error}");
+    let file = File::create(to).map_err(failed)?;
+    let mut end = file.try_clone().map_err(failed)?;
+    let output = Cell::new(Some(file));
+    let message = message_of(|| {
+        if let Some(file) = output.take() {
+            record(input, Box::new(BufWriter::new(file)));
+        }
+    });
+    if let Some(message) = message {
+        // The recording has been written by now, and both write at the same place.
+        writeln!(end, "# note: {}", message.lines().next().unwrap_or_default()).map_err(failed)?;
+    }
+    Ok(())
 }
 
 /// The program that the bytes are for the target of the whole unit.

@@ -19,12 +19,14 @@ mod mirror;
 mod oracles;
 mod page_requests;
 mod raw_queue;
+mod recording;
 mod setup;
 mod world;
 
 pub use oracles::Figures;
-pub use page_requests::run_page_requests;
-pub use raw_queue::run_raw_queue;
+pub use page_requests::{record_page_requests, run_page_requests};
+pub use raw_queue::{record_raw_queue, run_raw_queue};
+pub use recording::Output;
 pub use setup::Setup;
 
 use crate::program::{Operation, RECORD, decode};
@@ -35,11 +37,24 @@ use world::World;
 /// # Panics
 /// Where an oracle finds something wrong; the message names the oracle.
 pub fn run(bytes: &[u8]) -> Figures {
-    let (setup, rest) = match bytes.split_first_chunk::<RECORD>() {
+    let (setup, rest) = split(bytes);
+    run_operations(setup, &decode(rest))
+}
+
+/// Runs the program that these bytes are, and writes down what it does to the unit, up to its end or to where an oracle objects.
+///
+/// # Panics
+/// As [`run`]; the recording is whole then as well.
+pub fn record(bytes: &[u8], output: Output) -> Figures {
+    let (setup, rest) = split(bytes);
+    perform(World::recorded(setup, output), &decode(rest))
+}
+
+fn split(bytes: &[u8]) -> (Setup, &[u8]) {
+    match bytes.split_first_chunk::<RECORD>() {
         Some((record, rest)) => (Setup::decode(*record), rest),
         None => (Setup::default(), &[][..]),
-    };
-    run_operations(setup, &decode(rest))
+    }
 }
 
 /// Runs a program.
@@ -47,7 +62,10 @@ pub fn run(bytes: &[u8]) -> Figures {
 /// # Panics
 /// As [`run`].
 pub fn run_operations(setup: Setup, operations: &[Operation]) -> Figures {
-    let mut world = World::new(setup);
+    perform(World::new(setup), operations)
+}
+
+fn perform(mut world: World, operations: &[Operation]) -> Figures {
     for operation in operations {
         world.perform(operation);
     }

@@ -11,6 +11,9 @@ use vtd_model::{
     Refused, Request, TranslatedAnswer, TranslationAnswer,
 };
 
+use vtd_recording::format::Event;
+use vtd_recording::recorder::Requester;
+
 use super::eyes::SeenFault;
 use super::world::{Device, Kind, World};
 use crate::program::pools::SOURCES;
@@ -200,7 +203,15 @@ impl World {
             mirror.history.moment()
         };
         drop(self.eyes.take_faults());
+        let requester = Requester { source_id: SourceId(source_id), pasid: None };
+        let line = |seen: &_| requester.interrupt(address.into(), data, seen);
+        self.record(|recording| {
+            let (source_id, address) = (requester.source_id, address.into());
+            let answer = vtd_recording::format::InterruptAnswer::Blocked;
+            recording.begin(Event::Interrupt { source_id, address, data, answer });
+        });
         let seen = self.unit.remap_interrupt(SourceId(source_id), address.into(), data);
+        self.record(|recording| recording.end(line(&seen)));
         let fault = self.fault_seen();
         let request = InterruptRequest { source_id, address, data };
         let judged = {
@@ -257,6 +268,14 @@ impl World {
             mirror.catch_up();
             mirror.history.moment()
         };
+        self.record(|recording| {
+            // It is the device's own, whatever it says.
+            let mut devices = self.unit.devices().into_iter();
+            if let Some(view) = devices.find(|view| view.id == device.id) {
+                let requester = Requester { source_id: view.source_id, pasid: request.pasid };
+                recording.begin(requester.page_request(request));
+            }
+        });
         let answer = self.unit.page_request(device.id, *request);
         let asked = vtd_model::PageRequest {
             source_id: request.source_id.0,
@@ -275,6 +294,7 @@ impl World {
                 | PageRequestError::Busy
                 | PageRequestError::UnknownDevice(_))
         ) {
+            self.record(|recording| recording.end(None));
             return;
         }
         let mut found = None;

@@ -3,6 +3,7 @@
 use vtd::spec::{Iova, PageRequest, Pasid, SourceId};
 
 use super::oracles::Figures;
+use super::recording::Output;
 use super::setup::Setup;
 use super::world::World;
 use crate::program::pools::{PAGES, PASIDS, SOURCES, of};
@@ -13,13 +14,25 @@ use crate::program::{Operation, RECORD};
 /// # Panics
 /// Where an oracle finds something wrong; the message names the oracle.
 pub fn run_page_requests(bytes: &[u8]) -> Figures {
+    carry_out(bytes, World::new)
+}
+
+/// The same, written down.
+///
+/// # Panics
+/// As [`run_page_requests`]; the recording is whole then as well.
+pub fn record_page_requests(bytes: &[u8], output: Output) -> Figures {
+    carry_out(bytes, |setup| World::recorded(setup, output))
+}
+
+fn carry_out(bytes: &[u8], world: impl FnOnce(Setup) -> World) -> Figures {
     let Some((record, rest)) = bytes.split_first_chunk::<RECORD>() else {
         return Figures::default();
     };
     // All that has page requests shown, and the queue on.
     let setup = Setup::decode(*record);
     let enabled = if setup.enabled == 255 { 0 } else { setup.enabled };
-    let mut world = World::new(Setup { capabilities: 0, enabled: enabled | 1 << 5, ..setup });
+    let mut world = world(Setup { capabilities: 0, enabled: enabled | 1 << 5, ..setup });
     let (records, _) = rest.as_chunks::<RECORD>();
     for record in records {
         step(&mut world, *record);

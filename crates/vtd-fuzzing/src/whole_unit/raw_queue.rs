@@ -1,6 +1,7 @@
 //! An invalidation queue of any bytes.
 
 use super::oracles::Figures;
+use super::recording::Output;
 use super::setup::Setup;
 use super::world::World;
 use crate::program::RECORD;
@@ -12,12 +13,24 @@ use crate::program::pools::QUEUE;
 /// # Panics
 /// Where an oracle finds something wrong; the message names the oracle.
 pub fn run_raw_queue(bytes: &[u8]) -> Figures {
+    carry_out(bytes, World::new)
+}
+
+/// The same, written down.
+///
+/// # Panics
+/// As [`run_raw_queue`]; the recording is whole then as well.
+pub fn record_raw_queue(bytes: &[u8], output: Output) -> Figures {
+    carry_out(bytes, |setup| World::recorded(setup, output))
+}
+
+fn carry_out(bytes: &[u8], world: impl FnOnce(Setup) -> World) -> Figures {
     let Some((record, rest)) = bytes.split_first_chunk::<RECORD>() else {
         return Figures::default();
     };
     let [_, _, on, ..] = record;
     let Some((stride, rest)) = rest.split_first() else { return Figures::default() };
-    let mut world = World::new(Setup { enabled: *on & 0x6f, ..Setup::decode(*record) });
+    let mut world = world(Setup { enabled: *on & 0x6f, ..Setup::decode(*record) });
     let stride = 16 * (1 + u64::from(stride % 16));
     let (qwords, _) = rest.as_chunks::<8>();
     let mut place = 0;

@@ -5,15 +5,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use vtd::host::HostDevice;
 use vtd::spec::{Capabilities, Gpa, Iova, PageRequest, Pasid, SourceId};
 use vtd::{
-    Access, Attachment, Capacities, DeviceId, Quotas, RemappingUnit, ResetKind, RestoreOnto, Step,
-    TranslationRequest, UnitConfig,
+    Access, Attachment, Capacities, DeviceId, DmaError, Quotas, RemappingUnit, ResetKind,
+    RestoreOnto, Step, TranslationRequest, UnitConfig,
 };
+
+use vtd_recording::format::Event;
+use vtd_recording::recorder::Requester;
 
 use super::card::Card;
 use super::eyes::Eyes;
 use super::host::{Host, Legal};
 use super::mirror::Mirror;
 use super::oracles::{Figures, wrong};
+use super::recording::{Output, Recording};
 use super::setup::Setup;
 use crate::program::pools::{
     INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, STATUS, of,
@@ -72,6 +76,7 @@ pub(super) struct World {
     command: u32,
     legacy: bool,
     pub(super) figures: Figures,
+    pub(super) recording: Option<Arc<Recording>>,
 }
 
 thread_local! {
@@ -81,6 +86,15 @@ thread_local! {
 
 impl World {
     pub(super) fn new(setup: Setup) -> Self {
+        Self::start(setup, None)
+    }
+
+    /// One whose unit is recorded.
+    pub(super) fn recorded(setup: Setup, output: Output) -> Self {
+        Self::start(setup, Some(output))
+    }
+
+    fn start(setup: Setup, output: Option<Output>) -> Self {
         let (cap, ecap) = setup.registers();
         let memory = MEMORY.with(Arc::clone);
         memory.clear();
@@ -103,6 +117,7 @@ impl World {
             config.quotas =
                 Quotas { per_device: 3, per_unit: 4, mappings_per_device: 4, mappings_per_unit: 6 };
         }
+        let recording = output.map(|output| Recording::start(&mut config, &memory, output));
         let unit = Arc::new(RemappingUnit::new(config.clone()));
         let mut world = Self {
             memory,
@@ -120,6 +135,7 @@ impl World {
             command: 0,
             legacy: false,
             figures: Figures::default(),
+            recording,
         };
         lay_out(&world.memory);
         for (source, kind) in (0..).zip(setup.devices) {
@@ -142,6 +158,13 @@ impl World {
 
     pub(super) fn mirror(&self) -> MutexGuard<'_, Mirror> {
         self.mirror.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the recording, if there is one.
+    pub(super) fn record(&self, tell: impl FnOnce(&Recording)) {
+        if let Some(recording) = &self.recording {
+            tell(recording);
+        }
     }
 
     pub(super) fn finish(mut self) -> Figures {
@@ -206,6 +229,7 @@ impl World {
             self.settle();
         }
         self.mirror().write(offset, size, value);
+        self.record(|recording| recording.write(offset, size, value));
         self.unit.write(offset, size, value);
         if offset == GCMD && size >= 4 {
             self.command = u32::try_from(value & 0x9780_0000).unwrap_or(0);
@@ -307,6 +331,7 @@ impl World {
     /// Has the unit do all that is left. A host that failed is well again, and devices answer what they have not: then nothing holds
     /// the unit up.
     pub(super) fn settle(&mut self) {
+        self.record(Recording::step);
         for _ in 0..MOST_STEPS {
             match self.unit.step(vtd::DEFAULT_BUDGET) {
                 Step::Idle => {
@@ -327,6 +352,7 @@ impl World {
 
     fn heal(&self) {
         self.host.stop_failing();
+        self.record(|recording| recording.note("the VMM had every device tried again"));
         for device in self.unit.devices() {
             // One without state has nothing to try again.
             let _stateless = self.unit.retry(device.id);
@@ -340,6 +366,12 @@ impl World {
         for (device, card) in &self.cards {
             for id in card.take_later() {
                 any = true;
+                self.record(|recording| {
+                    let mut devices = self.unit.devices().into_iter();
+                    if let Some(view) = devices.find(|view| view.id == *device) {
+                        recording.begin(Event::DeviceTlbDone { source_id: view.source_id });
+                    }
+                });
                 // One that was released has nothing to answer.
                 let _released = self.unit.device_tlb_invalidated(*device, id);
             }
@@ -371,7 +403,10 @@ impl World {
         let (kind, attached) = match kind {
             0 => (Kind::Emulated, self.unit.attach(source_id, Attachment::Emulated)),
             1 => {
-                let card: Arc<Card> = Arc::default();
+                let card = Arc::new(Card::new(self.recording.clone()));
+                self.record(|recording| {
+                    recording.begin(Event::Endpoint { source_id, later: true });
+                });
                 let attached = self.unit.attach_endpoint(source_id, Arc::clone(&card) as _);
                 self.cards.extend(attached.iter().map(|id| (*id, Arc::clone(&card))));
                 (Kind::WithTlb, attached)
@@ -379,11 +414,13 @@ impl World {
             _ => {
                 self.next_host_device += 1;
                 self.host.inner().model.add_device(host);
+                self.record(|recording| recording.begin(Event::Assign { source_id }));
                 (Kind::Assigned, self.unit.attach(source_id, Attachment::Assigned(host)))
             }
         };
-        if let (Ok(id), Some(slot)) = (attached, self.devices.get_mut(usize::from(source))) {
-            *slot = Some(Device { id, kind, host });
+        match (attached, self.devices.get_mut(usize::from(source))) {
+            (Ok(id), Some(slot)) => *slot = Some(Device { id, kind, host }),
+            _ => self.record(Recording::refused),
         }
     }
 
@@ -404,6 +441,10 @@ impl World {
                 if let Some(device) = self.device(source) {
                     self.answer();
                     self.answers_unknown = true;
+                    if device.kind != Kind::Emulated {
+                        let source_id = SourceId(of(&SOURCES, source));
+                        self.record(|recording| recording.begin(Event::Release { source_id }));
+                    }
                     if self.unit.release(device.id).is_err() {
                         wrong("devices: a device that is attached is not released", &device);
                     }
@@ -417,15 +458,21 @@ impl World {
             Lifecycle::Renumber { source, new } => {
                 let source_id = SourceId(of(&SOURCES, new));
                 self.answers_unknown = true;
-                if let Some(device) = self.device(source)
-                    && self.unit.renumber(device.id, source_id).is_ok()
-                {
+                let Some(device) = self.device(source) else { return };
+                self.record(|recording| {
+                    let before = SourceId(of(&SOURCES, source));
+                    recording.begin(Event::Renumber { source_id: before, new: source_id });
+                });
+                if self.unit.renumber(device.id, source_id).is_ok() {
                     self.devices.swap(source.into(), new.into());
                     self.settle();
+                } else {
+                    self.record(|recording| recording.end(None));
                 }
             }
             Lifecycle::Retry { source } => {
                 if let Some(device) = self.device(source) {
+                    self.record(|recording| recording.note("the VMM had a device tried again"));
                     // An emulated device has nothing to retry.
                     let _emulated = self.unit.retry(device.id);
                 }
@@ -438,6 +485,12 @@ impl World {
                 self.memory.disarm();
                 self.answers_unknown = true;
                 let failures = self.host.failed_calls();
+                self.record(|recording| {
+                    if !power_on {
+                        recording.note("the next reset is a warm one: FSTS and FRCD survive");
+                    }
+                    recording.begin(Event::Reset);
+                });
                 self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
                 self.eyes.forget();
                 self.mirror().reset(power_on);
@@ -448,6 +501,7 @@ impl World {
             }
             Lifecycle::SaveAndRestore { fresh_host } => self.save_and_restore(fresh_host),
             Lifecycle::Step { budget } => {
+                self.record(Recording::step);
                 let _left = self.unit.step(budget.into());
             }
             Lifecycle::Run => {
@@ -476,6 +530,7 @@ impl World {
         } else {
             RestoreOnto::SameHost
         };
+        self.record(|recording| recording.note("the unit is saved and restored here"));
         let restored = RemappingUnit::restore(self.config.clone(), &state, onto);
         let restored = Arc::new(restored.unwrap_or_else(|error| wrong("restore", &error)));
         self.eyes.forget();
@@ -592,7 +647,12 @@ impl World {
         let Some(number) = Pasid::new(of(&PASIDS, pasid)) else { return };
         let Ok(dma) = self.unit.dma(device.id, Some(number)) else { return };
         let guard = dma.guard();
-        let translated = guard.translate(Iova(of(&PAGES, page) << 12), Access::READ).is_ok();
+        let requester = Requester { source_id: SourceId(of(&SOURCES, 0)), pasid: Some(number) };
+        let address = Iova(of(&PAGES, page) << 12);
+        self.request_begins(|open| requester.dma(address, Access::READ, &Err(open)));
+        let found = guard.translate(address, Access::READ);
+        self.record(|recording| recording.end(requester.dma(address, Access::READ, &found)));
+        let translated = found.is_ok();
         drop(self.eyes.take_faults());
         write_entry(&self.memory, edit);
         if !self.is_queue_running() || !translated {
@@ -609,6 +669,13 @@ impl World {
         self.mirror().held = false;
         drop(guard);
         self.settle();
+    }
+
+    /// A request is recorded as one that is blocked, should it end the program before there is an answer.
+    fn request_begins(&self, line: impl FnOnce(DmaError) -> Option<Event>) {
+        self.record(|recording| {
+            line(DmaError::Blocked).into_iter().for_each(|line| recording.begin(line));
+        });
     }
 
     fn request(&mut self, request: &RequestOperation) {
@@ -671,9 +738,14 @@ impl World {
             });
         }
         let guard = dma.guard();
+        let requester = Requester { source_id: SourceId(source_id), pasid };
         match request.kind {
             0 => {
+                self.request_begins(|open| requester.dma(Iova(address), access, &Err(open)));
                 let answer = guard.translate(Iova(address), access);
+                self.record(|recording| {
+                    recording.end(requester.dma(Iova(address), access, &answer));
+                });
                 let answer = answer.map(|found| (found.address().0, found.granted()));
                 self.memory.nothing_meanwhile();
                 self.judge_untranslated(&asked, since, answer, trapped);
@@ -685,12 +757,22 @@ impl World {
                 };
                 let plain = if access.execute { plain.executing() } else { plain };
                 let wanted = if access.privileged { plain.with_privilege() } else { plain };
+                self.request_begins(|open| requester.translate(Iova(address), wanted, &Err(open)));
                 let answer = guard.translation_request(Iova(address), wanted);
+                self.record(|recording| {
+                    recording.end(requester.translate(Iova(address), wanted, &answer));
+                });
                 self.memory.nothing_meanwhile();
                 self.judge_translation(&asked, since, answer);
             }
             _ => {
+                self.request_begins(|open| {
+                    requester.translated(Gpa(address), access, &Err::<Gpa, _>(open))
+                });
                 let answer = guard.translated(Gpa(address), access);
+                self.record(|recording| {
+                    recording.end(requester.translated(Gpa(address), access, &answer));
+                });
                 self.memory.nothing_meanwhile();
                 self.judge_translated(&asked, since, answer);
             }

@@ -9,6 +9,8 @@
 //! setting a bit in them. So the recording says what the tables held at every request, even where the unit answered from its
 //! caches and read nothing, and an [audit](crate::audit) can tell from outside whether the answer was still allowed.
 //!
+//! Where the unit must not be run at each input, a [`Chronicle`] is told what the inputs are.
+//!
 //! # What it costs
 //! - One input at a time: each runs the unit until nothing is left but what waits for the host, as a replay does. So a register write
 //!   waits for host calls, and for guards that are open on other threads.
@@ -39,6 +41,7 @@
 //! - Memory that the guest changes while one input is carried out: the recording has the last content that the unit read.
 //! - What came before: a recording begins with a unit as it is after power-on.
 
+mod chronicle;
 mod device_tlbs;
 mod draft;
 mod known_memory;
@@ -49,9 +52,12 @@ mod recorded_requests;
 mod recorded_unit;
 mod recording_memory;
 mod recording_observer;
+mod requester;
 mod summary;
 mod tape;
 
+pub use chronicle::Chronicle;
 pub use recorded_dma::{RecordedDma, RecordedGuard};
 pub use recorded_unit::RecordedUnit;
+pub use requester::Requester;
 pub use summary::RecordingSummary;

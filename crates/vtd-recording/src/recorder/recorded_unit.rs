@@ -124,17 +124,7 @@ impl RecordedUnit {
         guest: Option<&str>,
         output: impl Write + Send + 'static,
     ) -> Result<Self, FormatError> {
-        let caps = &config.capabilities;
-        let cap = caps.cap() & Capabilities::IMPLEMENTED_CAP;
-        let ecap = caps.ecap() & Capabilities::IMPLEMENTED_ECAP;
-        let mut header = Header::new(cap, ecap, config.version);
-        header.format_version = version;
-        header.guest = guest.map(str::to_owned);
-        let width = caps.host_address_width();
-        // What it is when the header does not say.
-        let usual = caps.maximum_guest_address_width().min(52);
-        header.host_address_width = (width != usual).then_some(width);
-        let tape = Arc::new(Tape::new(&header, Box::new(output))?);
+        let tape = Arc::new(Tape::new(&header(version, &config, guest), Box::new(output))?);
 
         let device_tlbs = Arc::new(DeviceTlbs::default());
         let mut config = config;
@@ -308,7 +298,22 @@ impl RecordedUnit {
     }
 }
 
+/// What a recording of a unit of this configuration begins with.
+pub(super) fn header(version: FormatVersion, config: &UnitConfig, guest: Option<&str>) -> Header {
+    let caps = &config.capabilities;
+    let cap = caps.cap() & Capabilities::IMPLEMENTED_CAP;
+    let ecap = caps.ecap() & Capabilities::IMPLEMENTED_ECAP;
+    let mut header = Header::new(cap, ecap, config.version);
+    header.format_version = version;
+    header.guest = guest.map(str::to_owned);
+    let width = caps.host_address_width();
+    // What it is when the header does not say.
+    let usual = caps.maximum_guest_address_width().min(52);
+    header.host_address_width = (width != usual).then_some(width);
+    header
+}
+
 /// The part of a value that an access of `size` bytes moves; `None` for a size that no access has, which the unit ignores.
-fn within(size: u8, value: u64) -> Option<u64> {
+pub(super) fn within(size: u8, value: u64) -> Option<u64> {
     (1..=8).contains(&size).then(|| value & u64::MAX >> (64 - 8 * u32::from(size)))
 }

@@ -80,6 +80,19 @@ impl Tape {
         }
     }
 
+    /// Writes down something that the format has no line for, where it happened.
+    pub(super) fn note(&self, text: &str) {
+        let mut state = self.state();
+        let State { open, summary, .. } = &mut *state;
+        let Some(writing) = open else { return };
+        if let Err(error) = writing.writer.note(&text) {
+            state.open = None;
+            state.error = Some(error);
+        } else {
+            summary.notes += 1;
+        }
+    }
+
     /// Ends the recording.
     pub(super) fn finish(&self) -> Result<RecordingSummary, FormatError> {
         self.begin_input();

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod card;
 #[cfg(test)]
+mod chronicle;
+#[cfg(test)]
 mod corpus;
 #[cfg(test)]
 mod device_tlbs;
