@@ -3,66 +3,50 @@
 mod arguments;
 mod campaign;
 mod coverage;
+mod error;
 mod faults;
 mod finding;
+mod folders;
+mod kept;
 mod lack;
 mod planted;
 mod progress;
+mod reach;
 mod search_program;
+mod target_programs;
+mod watch;
 
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(crate) use arguments::Arguments;
-use lack::Lack;
+use error::FuzzError;
 
-/// Why nothing came of it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FuzzError {
-    /// This machine lacks something.
-    #[error("missing: {}", .0.iter().map(Lack::to_string).collect::<Vec<_>>().join("\nmissing: "))]
-    Lacks(Vec<Lack>),
-    /// Something was found, or something planted was not.
-    #[error("{0}")]
-    Found(String),
-    /// Something else failed.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl FuzzError {
-    fn failed(what: &str, error: impl std::fmt::Display) -> Self {
-        Self::Failed(format!("{what}: {error}"))
-    }
-
-    const fn code(&self) -> u8 {
-        match self {
-            Self::Lacks(_) => 3,
-            Self::Found(_) => 1,
-            Self::Failed(_) => 4,
-        }
-    }
-}
+use crate::interruption::Interruption;
 
 /// Does what the command line asks for.
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    let done = if arguments.planted {
-        planted::run(arguments)
-    } else if arguments.coverage {
-        coverage::run()
-    } else {
-        campaign::run(arguments)
-    };
-    match done {
+    match attempt(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("{}: {error}", error.kind());
             error.code().into()
         }
     }
 }
 
-/// The folder of the whole project.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+fn attempt(arguments: &Arguments) -> Result<(), FuzzError> {
+    let interruption = Interruption::listen()
+        .map_err(|error| FuzzError::failed("listening for signals", error))?;
+    let done = if arguments.planted {
+        planted::run(arguments, &interruption)
+    } else if arguments.coverage {
+        coverage::run(&interruption)
+    } else {
+        campaign::run(arguments, &interruption)
+    };
+    // Ctrl-C ends cargo as well, and is then no failure of its own.
+    if !matches!(done, Err(FuzzError::Found(_))) {
+        interruption.check()?;
+    }
+    done
 }

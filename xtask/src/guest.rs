@@ -16,7 +16,6 @@ mod error;
 mod exit_status;
 mod fingerprint;
 mod guest_side;
-mod interruption;
 mod kept;
 mod kernel;
 mod lack;
@@ -25,7 +24,6 @@ mod mirror;
 mod mode;
 mod outcome;
 mod preparation;
-mod process;
 mod programs;
 mod qemu;
 mod recording;
@@ -45,7 +43,6 @@ use display::Display;
 use error::GuestError;
 pub(crate) use exit_status::ExitStatus;
 use guest_side::GuestSide;
-use interruption::Interruption;
 use kernel::Series;
 use outcome::Outcome;
 use preparation::{Prepared, prepare};
@@ -54,6 +51,8 @@ use recording::Replayer;
 use steps::Steps;
 use table::Results;
 use trial::Trial;
+
+use crate::interruption::Interruption;
 
 /// Does what the command line asks for, and says how it went.
 pub(crate) fn run(arguments: &Arguments) -> ExitStatus {

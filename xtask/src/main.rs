@@ -5,7 +5,9 @@
 mod features;
 mod fuzz;
 mod guest;
+mod interruption;
 mod planted;
+mod process;
 
 use std::process::ExitCode;
 

@@ -200,13 +200,14 @@ pub fn oracle(message: &str) -> &str {
     message.get(..end).unwrap_or(message).trim()
 }
 
-/// Makes an input smaller while the same oracle objects to it: records are left out, then bytes are made 0.
-pub fn minimise(run: fn(&[u8]), input: &[u8]) -> Vec<u8> {
+/// Makes an input smaller while the same oracle objects to it: pieces of `grain` bytes and more are left out, then bytes are made 0.
+pub fn minimise(run: fn(&[u8]), input: &[u8], grain: usize) -> Vec<u8> {
     let Some(message) = outcome(run, input) else { return input.to_vec() };
     let wanted = oracle(&message).to_string();
     let fails = |input: &[u8]| outcome(run, input).is_some_and(|text| oracle(&text) == wanted);
     let mut best = input.to_vec();
-    let mut width = (best.len() / RECORD / 2).max(1) * RECORD;
+    let grain = grain.max(1);
+    let mut width = (best.len() / grain / 2).max(1) * grain;
     loop {
         let mut at = 0;
         while at < best.len() {
@@ -218,10 +219,10 @@ pub fn minimise(run: fn(&[u8]), input: &[u8]) -> Vec<u8> {
                 at += width;
             }
         }
-        if width <= RECORD {
+        if width <= grain {
             break;
         }
-        width = (width / RECORD / 2).max(1) * RECORD;
+        width = (width / grain / 2).max(1) * grain;
     }
     for at in 0..best.len() {
         let mut plainer = best.clone();
@@ -262,9 +263,10 @@ mod tests {
         }
         let mut input = vec![1; 5 * RECORD];
         input[2 * RECORD] = 7;
-        let small = minimise(run, &input);
+        let small = minimise(run, &input, RECORD);
         assert_eq!((small.len(), small[0]), (RECORD, 7));
         assert!(small[1..].iter().all(|byte| *byte == 0));
+        assert_eq!(minimise(run, &input, 1), [7]);
     }
 
     #[test]

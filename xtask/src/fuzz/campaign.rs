@@ -1,19 +1,19 @@
 //! Running targets with libFuzzer.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
-
-use indicatif::{ProgressBar, ProgressStyle};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use super::arguments::Arguments;
+use super::finding::{Finder, Finding};
+use super::folders::root;
 use super::lack::{Lack, survey};
-use super::progress::{Progress, artifact};
-use super::search_program::SearchProgram;
-use super::{FuzzError, finding, root};
+use super::watch::Watch;
+use super::{FuzzError, kept, target_programs};
+use crate::interruption::Interruption;
+use crate::process::Process;
 
 /// A setup and 24 operations, of 16 bytes each.
 const LONGEST: &str = "-max_len=400";
@@ -21,7 +21,8 @@ const LONGEST: &str = "-max_len=400";
 const LONGEST_TEXT: &str = "-max_len=4096";
 
 /// Builds the targets and runs each for its time.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), FuzzError> {
+pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<(), FuzzError> {
+    let targets = target_programs::wanted(arguments)?;
     let mut needed = vec![Lack::CargoFuzz, Lack::CppCompiler];
     if arguments.address {
         needed.push(Lack::Nightly);
@@ -30,186 +31,145 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), FuzzError> {
     if !lacks.is_empty() {
         return Err(FuzzError::Lacks(lacks));
     }
-    let program = SearchProgram::build(false)?;
-    let all = program.targets()?;
-    let targets =
-        if arguments.targets.is_empty() { all.clone() } else { arguments.targets.clone() };
-    if let Some(unknown) = targets.iter().find(|target| !all.contains(target)) {
-        return Err(FuzzError::Failed(format!("there is no target {unknown}: {}", all.join(", "))));
-    }
-    let programs = build(arguments.address)?;
-    let mut found = Vec::new();
+    let programs = target_programs::build(arguments, &targets)?;
+    let mut finder = Finder::new(arguments.fault);
     for target in &targets {
-        let campaign = Campaign::new(&programs, target)?;
-        for input in campaign.run(arguments)? {
-            found.push(finding::keep(&program, target, &input)?);
+        interruption.check()?;
+        let campaign = Campaign::new(&programs, target, arguments)?;
+        for input in campaign.run(arguments, interruption)? {
+            println!("{}", finder.look_at(&campaign, &input, interruption)?);
         }
-        campaign.minimise(arguments.keep)?;
+        campaign.minimise(interruption)?;
+        if arguments.keep {
+            println!("{target:18} {}", kept::keep(&campaign, interruption)?);
+        }
     }
-    if found.is_empty() { Ok(()) } else { Err(FuzzError::Found(found.join("\n"))) }
-}
-
-/// Builds all targets; where they are.
-fn build(address: bool) -> Result<PathBuf, FuzzError> {
-    let target = root().join("target/fuzz");
-    let mut command = Command::new("cargo");
-    if address {
-        command.arg("+nightly");
+    let found = finder.into_found();
+    if found.is_empty() {
+        return Ok(());
     }
-    let sanitizer = if address { "address" } else { "none" };
-    command.current_dir(root()).args(["fuzz", "build", "--sanitizer", sanitizer, "--target-dir"]);
-    let status =
-        command.arg(&target).status().map_err(|error| FuzzError::failed("cargo", error))?;
-    if !status.success() {
-        return Err(FuzzError::Failed("the targets could not be built".into()));
-    }
-    let triples = fs::read_dir(&target).map_err(|error| FuzzError::failed("target/fuzz", error))?;
-    let mut programs = triples.flatten().map(|triple| triple.path().join("release"));
-    let found = programs.find(|folder| folder.join("whole_unit").is_file());
-    found.ok_or_else(|| FuzzError::Failed("cargo fuzz has left no programs".into()))
+    let names: Vec<_> = found.iter().map(Finding::to_string).collect();
+    Err(FuzzError::Found(names.join("\n       ")))
 }
 
 /// A target that is run.
-struct Campaign {
-    target: String,
+pub(crate) struct Campaign {
+    pub(crate) target: String,
     program: PathBuf,
     /// What libFuzzer finds, which is nobody's to keep.
-    corpus: PathBuf,
+    pub(crate) corpus: PathBuf,
     /// What the project keeps.
-    kept: PathBuf,
-    artifacts: PathBuf,
+    pub(crate) kept: PathBuf,
+    pub(crate) artifacts: PathBuf,
+    fault: Option<u16>,
+    options: Vec<String>,
 }
 
 impl Campaign {
-    fn new(programs: &Path, target: &str) -> Result<Self, FuzzError> {
+    fn new(programs: &Path, target: &str, arguments: &Arguments) -> Result<Self, FuzzError> {
+        // What leads to a planted fault is no start for anything else.
+        let (corpus, artifacts) = match arguments.fault {
+            None => ("fuzz/corpus".to_string(), "fuzz/artifacts".to_string()),
+            Some(fault) => {
+                let planted = format!("fuzz/artifacts/planted-{fault}");
+                (format!("{planted}/corpus"), planted)
+            }
+        };
         let campaign = Self {
             target: target.into(),
             program: programs.join(target),
-            corpus: root().join("fuzz/corpus").join(target),
+            corpus: root().join(corpus).join(target),
             kept: root().join("corpus/fuzz").join(target),
-            artifacts: root().join("fuzz/artifacts").join(target),
+            artifacts: root().join(artifacts).join(target),
+            fault: arguments.fault,
+            options: arguments.options.clone(),
         };
+        let before = campaign.corpus.with_extension("before");
+        if before.is_dir() && !campaign.corpus.exists() {
+            fs::rename(&before, &campaign.corpus).map_err(at(&before))?;
+        }
         for folder in [&campaign.corpus, &campaign.kept, &campaign.artifacts] {
-            fs::create_dir_all(folder).map_err(|error| FuzzError::failed("a folder", error))?;
+            fs::create_dir_all(folder).map_err(at(folder))?;
         }
         Ok(campaign)
     }
 
-    fn command(&self) -> Command {
+    /// Its program, on inputs of the target.
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         let longest = match self.target.as_str() {
             "recording_parser" | "state_restore" => LONGEST_TEXT,
             _ => LONGEST,
         };
         command.args([longest, "-timeout=10", "-rss_limit_mb=2048"]);
-        let dictionary = root().join("fuzz/dictionaries").join(&self.target).with_extension("dict");
-        if dictionary.is_file() {
-            command.arg(format!("-dict={}", dictionary.display()));
-        }
-        command.arg(format!("-artifact_prefix={}/", self.artifacts.display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        // Leaks are those of a process that is ended in the middle, or of what is meant to stay.
+        command.arg("-detect_leaks=0").env_remove("VTD_PLANTED");
+        command.envs(self.fault.map(|fault| ("VTD_PLANTED", fault.to_string())));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
     /// Runs it; the inputs that something was wrong with.
-    fn run(&self, arguments: &Arguments) -> Result<Vec<PathBuf>, FuzzError> {
-        let (sender, lines) = channel();
-        let mut children = Vec::new();
-        for worker in 0..arguments.workers.max(1) {
-            let mut child = self
-                .command()
-                .arg(format!("-max_total_time={}", arguments.time))
-                .arg(format!("-seed={}", worker + 1))
-                .args(["-reload=1", "-print_final_stats=0"])
-                .args([&self.corpus, &self.kept])
-                .stderr(Stdio::piped())
-                .spawn()
-                .map_err(|error| FuzzError::failed(&self.target, error))?;
-            if let Some(errors) = child.stderr.take() {
-                let sender = sender.clone();
-                std::thread::spawn(move || {
-                    for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                        if sender.send((worker as usize, line)).is_err() {
-                            break;
-                        }
-                    }
-                });
+    fn run(
+        &self,
+        arguments: &Arguments,
+        interruption: &Interruption,
+    ) -> Result<Vec<PathBuf>, FuzzError> {
+        let dictionary = root().join("fuzz/dictionaries").join(&self.target).with_extension("dict");
+        let worker = || {
+            let mut command = self.command();
+            command.arg(format!("-max_total_time={}", arguments.time));
+            command.args(["-reload=1", "-print_final_stats=1"]);
+            command.arg(format!("-artifact_prefix={}/", self.artifacts.display()));
+            if dictionary.is_file() {
+                command.arg(format!("-dict={}", dictionary.display()));
             }
-            children.push(child);
-        }
-        drop(sender);
-        let found = self.watch(&lines, children.len(), arguments.time);
-        wait(&mut children)?;
-        Ok(found)
+            command.args(&self.options).args([&self.corpus, &self.kept]);
+            command
+        };
+        let commands = (0..arguments.workers).map(|_| worker());
+        Watch::start(&self.target, commands)?.run(&self.target, arguments.time, interruption)
     }
 
-    /// Shows how far it is, until all have ended.
-    fn watch(&self, lines: &Receiver<(usize, String)>, workers: usize, time: u64) -> Vec<PathBuf> {
-        let bar = ProgressBar::new(time);
-        let style = ProgressStyle::with_template("{prefix:18} [{bar:20}] {pos}/{len} s  {msg}");
-        if let Ok(style) = style {
-            bar.set_style(style);
+    /// Runs its program until it has ended, however it does.
+    pub(crate) fn wait_for(
+        &self,
+        mut command: Command,
+        interruption: &Interruption,
+    ) -> Result<(), FuzzError> {
+        let mut process =
+            Process::start(&mut command).map_err(|error| FuzzError::failed(&self.target, error))?;
+        while process.wait(Duration::from_millis(200)).is_none() {
+            interruption.check()?;
         }
-        bar.set_prefix(self.target.clone());
-        let start = Instant::now();
-        let mut progress = vec![Progress::default(); workers];
-        let mut found = Vec::new();
-        loop {
-            match lines.recv_timeout(Duration::from_secs(1)) {
-                Ok((worker, line)) => {
-                    if let (Some(now), Some(place)) =
-                        (Progress::read(&line), progress.get_mut(worker))
-                    {
-                        *place = now;
-                    }
-                    found.extend(artifact(&line).map(PathBuf::from));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+        Ok(())
+    }
+
+    /// Leaves of what libFuzzer has found those inputs that reach something.
+    fn minimise(&self, interruption: &Interruption) -> Result<(), FuzzError> {
+        let [fresh, before] = ["fresh", "before"].map(|name| self.corpus.with_extension(name));
+        for folder in [&fresh, &before] {
+            if folder.exists() {
+                fs::remove_dir_all(folder).map_err(at(folder))?;
             }
-            let all = Progress::together(&progress);
-            let seconds = start.elapsed().as_secs();
-            bar.set_position(seconds.min(time));
-            bar.set_message(said(all, seconds, found.len()));
         }
-        bar.finish();
-        let all = Progress::together(&progress);
-        println!("{:18} {}", self.target, said(all, start.elapsed().as_secs(), found.len()));
-        found
-    }
-
-    /// Leaves of the inputs those that reach something. With `keep` those that reach what no kept one does are kept.
-    fn minimise(&self, keep: bool) -> Result<(), FuzzError> {
-        let fresh = self.corpus.with_extension("fresh");
-        let failed = |error| FuzzError::failed("minimising", error);
-        if fresh.exists() {
-            fs::remove_dir_all(&fresh).map_err(failed)?;
+        fs::create_dir_all(&fresh).map_err(at(&fresh))?;
+        let mut command = self.command();
+        command.arg("-merge=1").args([&fresh, &self.corpus]);
+        let merged = self.wait_for(command, interruption);
+        if merged.is_err() {
+            fs::remove_dir_all(&fresh).map_err(at(&fresh))?;
+            return merged;
         }
-        fs::create_dir_all(&fresh).map_err(failed)?;
-        self.merge(&fresh, &self.corpus)?;
-        fs::remove_dir_all(&self.corpus).map_err(failed)?;
-        fs::rename(&fresh, &self.corpus).map_err(failed)?;
-        if keep { self.merge(&self.kept, &self.corpus) } else { Ok(()) }
-    }
-
-    fn merge(&self, into: &Path, from: &Path) -> Result<(), FuzzError> {
-        let status =
-            self.command().arg("-merge=1").args([into, from]).stderr(Stdio::null()).status();
-        status.map(drop).map_err(|error| FuzzError::failed("merging", error))
+        // Whatever happens in between, one of the two is there.
+        fs::rename(&self.corpus, &before).map_err(at(&self.corpus))?;
+        fs::rename(&fresh, &self.corpus).map_err(at(&fresh))?;
+        fs::remove_dir_all(&before).map_err(at(&before))
     }
 }
 
-fn said(progress: Progress, seconds: u64, found: usize) -> String {
-    let Progress { executions, coverage, corpus } = progress;
-    let each = executions / seconds.max(1);
-    format!(
-        "{executions} executions, {each} a second, {coverage} edges, {corpus} inputs, {found} found"
-    )
-}
-
-fn wait(children: &mut [Child]) -> Result<(), FuzzError> {
-    for child in children {
-        child.wait().map_err(|error| FuzzError::failed("libFuzzer", error))?;
-    }
-    Ok(())
+/// For `map_err`: at which file or folder it was.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> FuzzError {
+    let path = path.display().to_string();
+    move |error| FuzzError::failed(path, error)
 }

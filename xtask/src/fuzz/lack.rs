@@ -9,17 +9,17 @@ pub(crate) enum Lack {
     CargoFuzz,
     CppCompiler,
     Nightly,
-    LlvmTools,
+    Tarpaulin,
 }
 
 impl fmt::Display for Lack {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::CargoFuzz => "cargo-fuzz (cargo install cargo-fuzz)",
+            Self::CargoFuzz => "cargo-fuzz (cargo install cargo-fuzz --locked)",
             Self::CppCompiler => "c++, a C++ compiler (Debian: apt-get install g++)",
             Self::Nightly => "a nightly toolchain (rustup toolchain install nightly)",
-            Self::LlvmTools => {
-                "cargo-llvm-cov (cargo install cargo-llvm-cov) and the tools of the compiler's own LLVM (rustup component add llvm-tools)"
+            Self::Tarpaulin => {
+                "cargo-tarpaulin (cargo install cargo-tarpaulin --locked --no-default-features)"
             }
         })
     }
@@ -31,7 +31,7 @@ impl Lack {
             Self::CargoFuzz => ("cargo", &["fuzz", "--version"]),
             Self::CppCompiler => ("c++", &["--version"]),
             Self::Nightly => ("cargo", &["+nightly", "--version"]),
-            Self::LlvmTools => ("cargo", &["llvm-cov", "show-env"]),
+            Self::Tarpaulin => ("cargo", &["tarpaulin", "--version"]),
         };
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

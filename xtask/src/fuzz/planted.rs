@@ -12,6 +12,7 @@ use super::FuzzError;
 use super::arguments::Arguments;
 use super::faults::{FAULTS, Fault};
 use super::search_program::SearchProgram;
+use crate::interruption::Interruption;
 
 /// How long a seed may take. What ends here without an answer is an endless loop, and was found.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -48,20 +49,22 @@ impl Outcome {
 }
 
 /// Looks for each fault with each seed, and prints a table.
-pub(crate) fn run(arguments: &Arguments) -> Result<(), FuzzError> {
+pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<(), FuzzError> {
     let faults: Vec<_> = FAULTS
         .iter()
         .filter(|fault| arguments.numbers.is_empty() || arguments.numbers.contains(&fault.number))
         .collect();
     if faults.is_empty() {
-        return Err(FuzzError::Failed("no fault has such a number".into()));
+        return Err(FuzzError::WrongArguments("no fault has such a number".into()));
     }
-    let program = SearchProgram::build(true)?;
+    let program = SearchProgram::build_planted(None)?;
     let mut table = Table::new();
     table.set_header(["fault", "planted", "target", "found", "after", "by"]);
     let mut missed = Vec::new();
     for fault in faults {
+        interruption.check()?;
         let outcomes = search(&program, fault, arguments)?;
+        interruption.check()?;
         let found = outcomes.iter().filter(|outcome| outcome.is_found()).count();
         let [after, by] = [after(&outcomes), oracles(&outcomes)];
         let count = format!("{found} of {}", outcomes.len());

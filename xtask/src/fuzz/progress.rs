@@ -1,64 +1,105 @@
 //! What libFuzzer prints while it runs.
 
-/// A line of libFuzzer: how far it is.
+use std::time::{Duration, Instant};
+
+/// How far a process of libFuzzer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
     pub(crate) executions: u64,
-    /// Edges.
-    pub(crate) coverage: u64,
+    /// Edges that were reached.
+    pub(crate) reached: u64,
+    /// Edges that there are.
+    pub(crate) edges: u64,
     /// Inputs.
     pub(crate) corpus: u64,
 }
 
 impl Progress {
-    /// Reads a line such as `#4096 pulse  cov: 931 ft: 2417 corp: 204/10Kb lim: 400 exec/s: 2048 rss: 61Mb`.
-    pub(crate) fn read(line: &str) -> Option<Self> {
+    /// Takes in a line, such as `#4096 pulse  cov: 931 ft: 2417 corp: 204/10Kb lim: 400 exec/s: 2048 rss: 61Mb`. Whether it said anything.
+    pub(crate) fn take(&mut self, line: &str) -> bool {
+        self.numbers(line).is_some() || self.edges(line).is_some() || self.end(line).is_some()
+    }
+
+    fn numbers(&mut self, line: &str) -> Option<()> {
         let mut words = line.strip_prefix('#')?.split_whitespace();
-        let mut progress = Self { executions: words.next()?.parse().ok()?, ..Self::default() };
+        self.executions = words.next()?.parse().ok()?;
         while let Some(word) = words.next() {
             match word {
-                "cov:" => progress.coverage = words.next()?.parse().ok()?,
-                "corp:" => progress.corpus = words.next()?.split('/').next()?.parse().ok()?,
+                "cov:" => self.reached = words.next()?.parse().ok()?,
+                "corp:" => self.corpus = words.next()?.split('/').next()?.parse().ok()?,
                 _ => {}
             }
         }
-        Some(progress)
+        Some(())
+    }
+
+    /// `INFO: Loaded 1 modules   (8120 inline 8-bit counters): 8120 [0x…, 0x…),`
+    fn edges(&mut self, line: &str) -> Option<()> {
+        let (_, rest) = line.strip_prefix("INFO: Loaded ")?.split_once('(')?;
+        let (number, what) = rest.split_once(' ')?;
+        if what.starts_with("inline 8-bit counters)") {
+            self.edges = number.parse().ok()?;
+        }
+        Some(())
+    }
+
+    /// `stat::number_of_executed_units: 621031`
+    fn end(&mut self, line: &str) -> Option<()> {
+        let number = line.strip_prefix("stat::number_of_executed_units:")?;
+        self.executions = number.trim().parse().ok()?;
+        Some(())
     }
 
     /// What several processes that share a corpus have come to.
-    pub(crate) fn together(all: &[Self]) -> Self {
-        let most = |what: fn(&Self) -> u64| all.iter().map(what).max().unwrap_or(0);
-        Self {
-            executions: all.iter().map(|one| one.executions).sum(),
-            coverage: most(|one| one.coverage),
-            corpus: most(|one| one.corpus),
+    pub(crate) fn together<'p>(all: impl Iterator<Item = &'p Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            executions: sum.executions + one.executions,
+            reached: sum.reached.max(one.reached),
+            edges: sum.edges.max(one.edges),
+            corpus: sum.corpus.max(one.corpus),
+        })
+    }
+
+    /// In words, after so long.
+    pub(crate) fn said(&self, elapsed: Duration, found: usize) -> String {
+        let Self { executions, reached, edges, corpus } = *self;
+        let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX).max(1);
+        let each = executions.saturating_mul(1000) / milliseconds;
+        let of = match (100 * reached).checked_div(edges) {
+            Some(percent) => format!("{reached} of {edges} edges ({percent} %)"),
+            None => format!("{reached} edges"),
+        };
+        let [executions, each] = [executions, each].map(grouped);
+        format!("{executions} runs, {each}/s, {of}, {corpus} inputs, {found} found")
+    }
+}
+
+/// A process of libFuzzer, as it was when it last said how far it is: it does so ever more rarely.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Said {
+    pub(crate) progress: Progress,
+    pub(crate) at: Instant,
+}
+
+/// A number with its thousands apart.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
         }
+        text.push(digit);
     }
+    text
 }
 
-/// The file that a line says an input was written to.
+/// The file that a line says an input was written to, if it is one that something is wrong with.
 pub(crate) fn artifact(line: &str) -> Option<&str> {
-    line.split_once("Test unit written to ").map(|(_, file)| file.trim())
-}
-
-/// A name for a regression, from what the oracle said.
-pub(crate) fn name(message: &str, input: &[u8]) -> String {
-    let first = message.split([';', '{', '[', '(']).next().unwrap_or(message);
-    let mut name: String = first
-        .chars()
-        .map(
-            |letter| if letter.is_ascii_alphanumeric() { letter.to_ascii_lowercase() } else { '-' },
-        )
-        .take(48)
-        .collect();
-    while name.contains("--") {
-        name = name.replace("--", "-");
-    }
-    // FNV-1a, so that two of the same oracle have two names.
-    let hash = input
-        .iter()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
-    format!("{}-{hash:08x}", name.trim_matches('-'))
+    let (_, file) = line.split_once("Test unit written to ")?;
+    let name = file.rsplit('/').next()?;
+    // It goes on after these.
+    if name.starts_with("slow-unit-") { None } else { Some(file.trim()) }
 }
 
 #[cfg(test)]
@@ -67,26 +108,46 @@ mod tests {
 
     #[test]
     fn lines_of_libfuzzer() {
-        let line = "#4096\tpulse  cov: 931 ft: 2417 corp: 204/10Kb lim: 400 exec/s: 2048 rss: 61Mb";
-        let progress = Progress { executions: 4096, coverage: 931, corpus: 204 };
-        assert_eq!(Progress::read(line), Some(progress));
-        assert_eq!(Progress::read("INFO: Seed: 1"), None);
-        assert_eq!(Progress::read("#x"), None);
-        let two =
-            Progress::together(&[progress, Progress { executions: 4, coverage: 1000, corpus: 3 }]);
-        assert_eq!(two, Progress { executions: 4100, coverage: 1000, corpus: 204 });
+        let mut progress = Progress::default();
+        for (line, told) in [
+            ("INFO: Loaded 1 modules   (8120 inline 8-bit counters): 8120 [0x55, 0x56), ", true),
+            ("INFO: Loaded 1 PC tables (8120 PCs): 8120 [0x57,0x58), ", true),
+            (
+                "#4096\tpulse  cov: 931 ft: 2417 corp: 204/10Kb lim: 400 exec/s: 2048 rss: 61Mb",
+                true,
+            ),
+            ("INFO: Seed: 1", false),
+            ("#x", false),
+        ] {
+            assert_eq!(progress.take(line), told, "{line}");
+        }
+        let expected = Progress { executions: 4096, reached: 931, edges: 8120, corpus: 204 };
+        assert_eq!(progress, expected);
+        assert!(progress.take("stat::number_of_executed_units: 5000"));
+        assert_eq!(progress, Progress { executions: 5000, ..expected });
+        let other = Progress { executions: 4, reached: 1000, edges: 8120, corpus: 3 };
+        let two = Progress::together([progress, other].iter());
+        assert_eq!(two, Progress { executions: 5004, reached: 1000, edges: 8120, corpus: 204 });
+    }
+
+    #[test]
+    fn how_far_it_is_in_words() {
+        let progress = Progress { executions: 1_234_567, reached: 931, edges: 8120, corpus: 204 };
+        assert_eq!(
+            progress.said(Duration::from_secs(10), 0),
+            "1,234,567 runs, 123,456/s, 931 of 8120 edges (11 %), 204 inputs, 0 found"
+        );
+        assert_eq!(
+            Progress::default().said(Duration::ZERO, 1),
+            "0 runs, 0/s, 0 edges, 0 inputs, 1 found"
+        );
     }
 
     #[test]
     fn where_an_input_is() {
         let line = "artifact_prefix='a/'; Test unit written to a/crash-12";
         assert_eq!(artifact(line), Some("a/crash-12"));
+        assert_eq!(artifact("artifact_prefix='a/'; Test unit written to a/slow-unit-1"), None);
         assert_eq!(artifact("#2 INITED"), None);
-    }
-
-    #[test]
-    fn regressions_are_named_after_the_oracle() {
-        assert_eq!(name("waits: 3 completes (x.rs:1)", b"a"), "waits-3-completes-e40c292c");
-        assert!(name("answers: it could have been Fault(…)", b"").starts_with("answers-it-could"));
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::error::{self, GuestError};
-use super::interruption::Interruption;
+use crate::interruption::Interruption;
 
 /// The folder in which everything is kept that a guest needs.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::process;
+use crate::process;
 
 /// The folder with Debian in it.
 #[derive(Clone, Debug)]

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use super::cache::{Cache, write_whole};
 use super::error::{self, GuestError};
 use super::fingerprint::Fingerprint;
-use super::interruption::Interruption;
 use super::machine::{self, Files, Machine, Record};
 use super::mode::Mode;
 use super::preparation::Prepared;
-use super::process::Process;
 use super::qemu;
 use super::run_folder;
 use super::steps::tail_of_file;
+use crate::interruption::Interruption;
+use crate::process::Process;
 
 /// How long the firmware may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,7 +63,7 @@ fn learn(
     let mut command =
         qemu::without_kernel(&prepared.chroot, &machine.qemu_arguments(&prepared.chroot)?);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
-    let mut qemu = Process::start("QEMU", &mut command)?;
+    let mut qemu = Process::start(&mut command).map_err(error::start("QEMU"))?;
     let start = Instant::now();
     let why = loop {
         interruption.check()?;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::exit_status::ExitStatus;
 use super::lack::Lack;
+use crate::interruption::Interrupted;
 
 /// Why no table was made.
 #[derive(Debug, Error)]
@@ -40,6 +41,12 @@ pub(crate) enum GuestError {
 
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<Interrupted> for GuestError {
+    fn from(_: Interrupted) -> Self {
+        Self::Interrupted
+    }
 }
 
 impl GuestError {

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::cache::Cache;
 use super::error::{self, GuestError};
+use crate::process::is_on_path;
 
 /// Something without which no guest can be started here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,12 +92,6 @@ fn try_chroot() -> Result<(), String> {
         return Ok(());
     }
     Err(String::from_utf8_lossy(&output.stderr).trim().to_string())
-}
-
-/// Whether a program of this name is found where programs are looked for.
-pub(crate) fn is_on_path(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 fn free_space(folder: &Path) -> Result<u64, GuestError> {

@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use super::chroot::Chroot;
 use super::error::{self, GuestError};
-use super::interruption::Interruption;
 use super::mode::Mode;
-use super::process::{Process, bound_to_us};
 use super::steps::tail_of_file;
+use crate::interruption::Interruption;
+use crate::process::{Process, bound_to_us};
 
 /// How long it may take until all sockets are there.
 const READY: Duration = Duration::from_secs(20);
@@ -122,7 +122,7 @@ impl Machine {
             command.args(["--record", "recording.rec", "--guest", guest]);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said);
-        let process = Process::start("vtd-machine", &mut command)?;
+        let process = Process::start(&mut command).map_err(error::start("vtd-machine"))?;
         let mut machine = Self { process, files: files.clone(), devices: Vec::new() };
         machine.devices = machine.wait_until_ready(interruption)?;
         Ok(machine)

@@ -10,12 +10,12 @@ use std::process::Command;
 use super::cache::{Cache, Use, remove_folder, write_whole};
 use super::chroot::{Chroot, set_environment};
 use super::error::{self, GuestError};
-use super::interruption::Interruption;
 use super::kernel::{self, Release, Series};
-use super::lack::{self, Lack};
+use super::lack::Lack;
 use super::mirror;
-use super::process::contained;
 use super::steps::Steps;
+use crate::interruption::Interruption;
+use crate::process::{contained, is_on_path};
 
 const SUITE: &str = "trixie";
 
@@ -172,7 +172,7 @@ impl Preparation<'_> {
 
     /// Installs debootstrap on the host if it is missing.
     fn have_debootstrap(&mut self) -> Result<(), GuestError> {
-        if lack::is_on_path("debootstrap") || Path::new("/usr/sbin/debootstrap").exists() {
+        if is_on_path("debootstrap") || Path::new("/usr/sbin/debootstrap").exists() {
             return Ok(());
         }
         self.steps.say("installing on this machine: debootstrap")?;

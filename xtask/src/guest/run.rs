@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::checks::Checks;
 use super::console::{self, Message};
 use super::error::{self, GuestError};
-use super::interruption::Interruption;
-use super::process::Process;
 use super::watch::{Hang, Patience, Watch};
+use crate::interruption::Interruption;
+use crate::process::Process;
 
 /// How often everything besides the console is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -78,7 +78,7 @@ pub(crate) fn run(
     let mut console =
         File::create(places.console).map_err(error::file("cannot make", places.console))?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said);
-    let mut process = Process::start("QEMU", qemu)?;
+    let mut process = Process::start(qemu).map_err(error::start("QEMU"))?;
     let lines = read_lines(&mut process);
     let mut watch = Watch::new(patience, Instant::now());
     let mut checks = Checks::default();
@@ -178,9 +178,8 @@ mod tests {
         let (console, qemu) = (folder.path().join("console"), folder.path().join("qemu"));
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        let mut machine = machine.map(|script| {
-            Process::start("machine", Command::new("sh").args(["-c", script])).unwrap()
-        });
+        let mut machine =
+            machine.map(|script| Process::start(Command::new("sh").args(["-c", script])).unwrap());
         let told = run(
             &mut command,
             &Places { console: &console, qemu: &qemu },

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::error::{self, GuestError};
-use super::interruption::Interruption;
 use super::lack::{Lack, network_failure};
-use super::process::Process;
+use crate::interruption::Interruption;
+use crate::process::Process;
 
 /// How many of the last lines of a failed step are shown.
 const TAIL: usize = 12;
@@ -72,7 +72,7 @@ impl<'i> Steps<'i> {
         command.stdin(Stdio::null());
         command.stdout(self.log.try_clone().map_err(failed)?);
         command.stderr(self.log.try_clone().map_err(failed)?);
-        let mut process = Process::start(what, command)?;
+        let mut process = Process::start(command).map_err(error::start(what))?;
         let status = loop {
             if let Some(status) = process.wait(Duration::from_millis(100)) {
                 break status;

@@ -11,7 +11,6 @@ use super::display::{Display, under_way};
 use super::dmar;
 use super::error::{self, GuestError};
 use super::guest_side::GuestSide;
-use super::interruption::Interruption;
 use super::kept;
 use super::machine::{Files, Machine, Record};
 use super::outcome::{FromOutside, Outcome};
@@ -23,6 +22,7 @@ use super::run::{self, Ending, Places, Told};
 use super::run_folder;
 use super::steps::tail_of_file;
 use super::watch::Patience;
+use crate::interruption::Interruption;
 
 /// How long the machine may take to finish its recording once QEMU has gone.
 const FINISH: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
 //!
 //! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `measure TARGET SECONDS
-//! FILE…`, `minimise TARGET FILE TO`, `list FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
+//! FILE…`, `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -70,10 +70,14 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
             measure(target(name)?, Duration::from_secs(seconds), inputs?);
         }
         ["minimise", name, file, to] => {
-            let small = minimise(target(name)?.run, &read(file)?);
+            let target = target(name)?;
+            // What drives a unit is made of records; all else of bytes.
+            let grain = if target.record.is_some() { RECORD } else { 1 };
+            let small = minimise(target.run, &read(file)?, grain);
             fs::write(to, small).map_err(|error| format!("{to}: {error}"))?;
         }
-        ["list", file] => list(&read(file)?),
+        ["list", "whole_unit", file] => list(&read(file)?),
+        ["list", name, _] => return Err(format!("an input of {name} is not a list of operations")),
         ["record", name, file, to] => record(target(name)?, &read(file)?, to)?,
         ["seeds", folder] => {
             for (target, name, bytes) in seeds::all() {

@@ -1,13 +1,17 @@
 //! Programs that run beside us, and end when we do.
 
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::error::{self, GuestError};
-use super::lack::is_on_path;
+/// Whether a program of this name is found where programs are looked for.
+pub(crate) fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
 
 /// A command for a program that is killed when we die, however that comes about.
 ///
@@ -47,10 +51,10 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it. The name is for messages.
-    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self, GuestError> {
+    /// Starts it.
+    pub(crate) fn start(command: &mut Command) -> io::Result<Self> {
         // Ctrl-C at a terminal goes to us alone; we end what we have started in order.
-        let child = command.process_group(0).spawn().map_err(error::start(name))?;
+        let child = command.process_group(0).spawn()?;
         Ok(Self { child, status: None })
     }
 
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str) -> Process {
-        Process::start("sh", Command::new("sh").args(["-c", script])).unwrap()
+        Process::start(Command::new("sh").args(["-c", script])).unwrap()
     }
 
     #[test]

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::error::GuestError;
+/// Somebody wants this to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interrupted;
 
 /// Whether somebody wants this to end.
 #[derive(Clone, Debug, Default)]
@@ -30,8 +32,8 @@ impl Interruption {
     }
 
     /// An error once it has come.
-    pub(crate) fn check(&self) -> Result<(), GuestError> {
-        if self.has_come() { Err(GuestError::Interrupted) } else { Ok(()) }
+    pub(crate) fn check(&self) -> Result<(), Interrupted> {
+        if self.has_come() { Err(Interrupted) } else { Ok(()) }
     }
 
     #[cfg(test)]
