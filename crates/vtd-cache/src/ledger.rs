@@ -66,8 +66,6 @@ pub struct Ledger {
     quotas: Quotas,
     pasids: u32,
     counts: LedgerCounts,
-    /// Grows whenever a PASID slot gives up its state.
-    freed: u64,
     /// The device whose binding was last refused for want of space.
     refused: Option<DeviceKey>,
     /// How many slots have a shadow.
@@ -78,8 +76,6 @@ pub struct Ledger {
     shadow_numbers: u64,
     /// Something that a saved unit had mapped may not be mapped again yet.
     pub(crate) has_lost: bool,
-    /// Grows whenever a mapping goes.
-    freed_mappings: u64,
 }
 
 /// The slots of one device.
@@ -91,8 +87,8 @@ pub(crate) struct DeviceBindings {
     pub(crate) rid_pasid: Option<Pasid>,
     pub(crate) pasids: PasidMap<SlotState>,
     quota: u32,
-    /// The value of `freed` when a binding of this device was last refused for want of space.
-    starved: Option<u64>,
+    /// A binding of this device was refused for want of space and has not been tried again since.
+    starved: bool,
     /// What the host maps for the slots that hold a second-stage table.
     pub(crate) shadows: BTreeMap<Slot, Shadow>,
     /// What was mapped when the unit was saved, for slots that are to be bound anew.
@@ -100,8 +96,8 @@ pub(crate) struct DeviceBindings {
     /// The host unmaps only what it has mapped as a whole, so each leaf is mapped by itself.
     pub(crate) maps_whole_leaves: bool,
     mapped: usize,
-    /// As `starved`, for mappings and `freed_mappings`.
-    starved_of_mappings: Option<u64>,
+    /// As `starved`, for a mapping.
+    starved_of_mappings: bool,
 }
 
 impl DeviceBindings {
@@ -122,13 +118,11 @@ impl Ledger {
             quotas,
             pasids: 0,
             counts: LedgerCounts::default(),
-            freed: 0,
             refused: None,
             shadows: 0,
             unfilled: BTreeSet::new(),
             shadow_numbers: 0,
             has_lost: false,
-            freed_mappings: 0,
         }
     }
 
@@ -142,12 +136,12 @@ impl Ledger {
                 rid_pasid: None,
                 pasids: PasidMap::default(),
                 quota: self.quotas.per_device.min(host_pasids),
-                starved: None,
+                starved: false,
                 shadows: BTreeMap::new(),
                 lost: BTreeMap::new(),
                 maps_whole_leaves: false,
                 mapped: 0,
-                starved_of_mappings: None,
+                starved_of_mappings: false,
             },
         );
     }
@@ -232,51 +226,39 @@ impl Ledger {
     /// Whether a binding of this device waits for space.
     #[must_use]
     pub fn is_starved(&self, device: DeviceKey) -> bool {
-        self.devices.get(&device).is_some_and(|device| device.starved.is_some())
+        self.devices.get(&device).is_some_and(|device| device.starved)
     }
 
     /// Whether a mapping of this device waits for space.
     #[must_use]
     pub fn is_starved_of_mappings(&self, device: DeviceKey) -> bool {
-        self.devices.get(&device).is_some_and(|device| device.starved_of_mappings.is_some())
+        self.devices.get(&device).is_some_and(|device| device.starved_of_mappings)
     }
 
     /// Enters that a binding of this device waits for space, as a saved unit has it: it is tried as soon as there is some.
     pub fn starve(&mut self, device: DeviceKey) {
-        // What had come free before the save counts, so this moment lies before all others.
-        self.freed = self.freed.max(1);
         if let Some(device) = self.devices.get_mut(&device) {
-            device.starved = Some(0);
+            device.starved = true;
         }
     }
 
     /// As [`starve`](Self::starve), for a mapping.
     pub fn starve_of_mappings(&mut self, device: DeviceKey) {
-        self.freed_mappings = self.freed_mappings.max(1);
         if let Some(device) = self.devices.get_mut(&device) {
-            device.starved_of_mappings = Some(0);
+            device.starved_of_mappings = true;
         }
     }
 
-    /// A device that was refused a binding for want of space, if some has come free since: reconcile it again.
+    /// A device that was refused a binding or a mapping for want of space, if there is some now: reconcile it again.
     pub fn take_starved(&mut self) -> Option<DeviceKey> {
-        let (freed, freed_mappings) = (self.freed, self.freed_mappings);
         let slots = self.pasids < self.quotas.per_unit;
         let mappings = self.counts.mapped < self.quotas.mappings_per_unit as usize;
         let own_mappings = self.quotas.mappings_per_device as usize;
         self.devices.iter_mut().find_map(|(key, device)| {
-            let slot = slots
-                && device.starved.is_some_and(|since| since < freed)
-                && device.pasids.len() < device.quota as usize;
-            let mapping = mappings
-                && device.starved_of_mappings.is_some_and(|since| since < freed_mappings)
-                && device.mapped < own_mappings;
-            if slot {
-                device.starved = None;
-            }
-            if mapping {
-                device.starved_of_mappings = None;
-            }
+            let slot = slots && device.starved && device.pasids.len() < device.quota as usize;
+            let mapping = mappings && device.starved_of_mappings && device.mapped < own_mappings;
+            device.starved &= !slot;
+            device.starved_of_mappings &= !mapping;
             (slot || mapping).then_some(*key)
         })
     }
@@ -375,7 +357,6 @@ impl Ledger {
             device.mapped -= shadow.len();
             self.counts.mapped -= shadow.len();
             self.shadows -= 1;
-            self.freed_mappings += 1;
         }
     }
 
@@ -392,7 +373,6 @@ impl Ledger {
         let Some(device) = self.devices.get_mut(&key) else { return };
         device.mapped = device.mapped + after - before;
         self.counts.mapped = self.counts.mapped + after - before;
-        self.freed_mappings += u64::from(after < before);
     }
 
     /// Whether one more range may be mapped for a device.
@@ -407,9 +387,8 @@ impl Ledger {
     pub(crate) fn refuse_mapping_for_space(&mut self, key: DeviceKey) {
         self.counts.over_quota += 1;
         self.refused = Some(key);
-        let freed = self.freed_mappings;
         if let Some(device) = self.devices.get_mut(&key) {
-            device.starved_of_mappings = Some(freed);
+            device.starved_of_mappings = true;
         }
     }
 
@@ -556,9 +535,8 @@ impl Ledger {
     pub(crate) fn refuse_for_space(&mut self, key: DeviceKey) {
         self.counts.over_quota += 1;
         self.refused = Some(key);
-        let freed = self.freed;
         if let Some(device) = self.devices.get_mut(&key) {
-            device.starved = Some(freed);
+            device.starved = true;
         }
     }
 
@@ -583,7 +561,6 @@ impl Ledger {
             (Slot::Pasid(pasid), None) => {
                 let old = device.pasids.remove(pasid);
                 self.pasids -= u32::from(old.is_some());
-                self.freed += u64::from(old.is_some());
                 old
             }
         };

@@ -1,6 +1,6 @@
 //! More PASIDs than there is space for.
 
-use vtd_cache::{DeviceKey, Quotas, Scope, SlotScope};
+use vtd_cache::{DeviceKey, Ledger, Quotas, Scope, SlotScope};
 use vtd_spec::{DomainId, SourceId};
 
 use crate::guest::Guest;
@@ -125,6 +125,63 @@ fn a_starved_device_is_named_once_space_is_free() {
     assert_eq!(ledger.take_starved(), Some(DeviceKey(1)));
     let calls = host.run(&mut ledger, &Scope::device(DeviceKey(1)), &guest.wanted());
     assert_eq!(short(&calls), ["1 2 bind pt 0", "1 3 bind pt 0"]);
+}
+
+#[test]
+fn what_came_free_and_is_taken_again_is_no_space_for_others() {
+    // (per device, per unit, who waits)
+    for (per_device, per_unit, waits) in [(9, 3, 1), (3, 9, 0)] {
+        let guest = Guest::new();
+        (0..2).for_each(|device| guest.context(device, 0, 0));
+        (1..=3).for_each(|pasid| guest.entry(0, pasid, (0x101, 1, 0)));
+        guest.entry(waits, 9, (0x101, 1, 0));
+        let quotas = Quotas { per_device, per_unit, ..Quotas::default() };
+        let (mut ledger, mut host) = (ledger_with(2, quotas), Host::default());
+        host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+        let starved = [0, 1].map(|device| ledger.is_starved(DeviceKey(device)));
+        assert_eq!(starved, [waits == 0, waits == 1]);
+        guest.entry(0, 2, (0, 0, 0));
+        guest.entry(0, 4, (0x101, 1, 0));
+        let calls = host.run(&mut ledger, &pasids(2..5, None), &guest.wanted());
+        assert_eq!(short(&calls), ["0 2 unbind", "0 4 bind pt 0"]);
+        assert_eq!(ledger.take_starved(), None);
+        assert!(ledger.is_starved(DeviceKey(waits)));
+        guest.entry(0, 4, (0, 0, 0));
+        host.run(&mut ledger, &pasids(4..5, None), &guest.wanted());
+        assert_eq!(ledger.take_starved(), Some(DeviceKey(waits)));
+        assert!(!ledger.is_starved(DeviceKey(waits)));
+    }
+}
+
+#[test]
+fn a_device_that_waited_when_the_unit_was_saved_waits_on() {
+    type Starve = fn(&mut Ledger, DeviceKey);
+    type IsStarved = fn(&Ledger, DeviceKey) -> bool;
+    let kinds: [(Starve, IsStarved); 2] = [
+        (Ledger::starve, Ledger::is_starved),
+        (Ledger::starve_of_mappings, Ledger::is_starved_of_mappings),
+    ];
+    for (kind, (starve, is_starved)) in kinds.into_iter().enumerate() {
+        // (quota of everything, who is named)
+        for (quota, named) in [(1, Some(DeviceKey(1))), (0, None)] {
+            let mut ledger = ledger_with(
+                2,
+                Quotas {
+                    per_device: quota,
+                    per_unit: quota,
+                    mappings_per_device: quota,
+                    mappings_per_unit: quota,
+                },
+            );
+            assert_eq!(ledger.take_starved(), None);
+            starve(&mut ledger, DeviceKey(1));
+            assert!(is_starved(&ledger, DeviceKey(1)) && !is_starved(&ledger, DeviceKey(0)));
+            assert!(!kinds[1 - kind].1(&ledger, DeviceKey(1)), "of this and not of the other");
+            assert_eq!(ledger.take_starved(), named);
+            assert_eq!(ledger.take_starved(), None);
+            assert_eq!(is_starved(&ledger, DeviceKey(1)), named.is_none());
+        }
+    }
 }
 
 #[test]

@@ -297,24 +297,40 @@ fn a_slot_that_holds_something_else_has_no_mappings() {
 
 #[test]
 fn quotas_count_ranges_and_starved_devices_come_back() {
-    let quotas = Quotas { mappings_per_device: 2, ..Quotas::default() };
-    let entries: Vec<_> =
-        [0x10, 0x20, 0x30, 0x40].into_iter().flat_map(|index| run(index, 1)).collect();
-    let mut machine = machine(true, quotas, &entries);
-    assert_eq!(machine.host.take_calls(), ["bind", "map 10+1", "map 20+1"]);
-    let counts = machine.ledger.counts();
-    assert_eq!((counts.mapped, counts.over_quota, counts.failed), (2, 1, 0));
-    assert!(machine.ledger.is_starved_of_mappings(DeviceKey(0)));
-    assert_eq!(machine.ledger.take_refused(), Some(DeviceKey(0)));
-    assert_eq!(machine.ledger.take_starved(), None, "no space has come free");
-    assert_eq!(machine.after(&[(LOWEST + 0x10 * 8, 0)], Some((0x10, 0x10))), ["unmap 10+1"]);
-    assert_eq!(machine.ledger.take_starved(), Some(DeviceKey(0)));
-    assert_eq!(machine.ledger.take_starved(), None);
-    machine.reconcile();
-    assert_eq!(machine.host.take_calls(), ["map 30+1"]);
-    assert_eq!(machine.ledger.counts().over_quota, 2);
-    // A range that grows into its neighbour needs no more space; what has no space keeps nothing that is stale.
-    assert_eq!(machine.after(&[(LOWEST + 0x20 * 8, 0x9003)], None), ["unmap 20+1", "map 20+1"]);
+    for quotas in [
+        Quotas { mappings_per_device: 2, ..Quotas::default() },
+        Quotas { mappings_per_unit: 2, ..Quotas::default() },
+    ] {
+        let entries: Vec<_> =
+            [0x10, 0x20, 0x30, 0x40].into_iter().flat_map(|index| run(index, 1)).collect();
+        let mut machine = machine(true, quotas, &entries);
+        assert_eq!(machine.host.take_calls(), ["bind", "map 10+1", "map 20+1"]);
+        let counts = machine.ledger.counts();
+        assert_eq!((counts.mapped, counts.over_quota, counts.failed), (2, 1, 0));
+        assert!(machine.ledger.is_starved_of_mappings(DeviceKey(0)));
+        assert_eq!(machine.ledger.take_refused(), Some(DeviceKey(0)));
+        assert_eq!(machine.ledger.take_starved(), None, "no space has come free");
+        assert_eq!(machine.after(&[(LOWEST + 0x10 * 8, 0)], Some((0x10, 0x10))), ["unmap 10+1"]);
+        assert_eq!(machine.ledger.take_starved(), Some(DeviceKey(0)));
+        assert_eq!(machine.ledger.take_starved(), None);
+        assert!(!machine.ledger.is_starved_of_mappings(DeviceKey(0)));
+        machine.reconcile();
+        assert_eq!(machine.host.take_calls(), ["map 30+1"]);
+        assert_eq!(machine.ledger.counts().over_quota, 2);
+        assert_eq!(machine.ledger.take_starved(), None, "what came free is used up");
+        // A range that grows into its neighbour needs no more space; what has no space keeps nothing that is stale.
+        let calls = machine.after(&[(LOWEST + 0x20 * 8, 0x9003)], None);
+        assert_eq!(calls, ["unmap 20+1", "map 20+1"]);
+        // What a slot had mapped is free once it holds something else.
+        for (entry, calls) in [
+            ((0x101, 7, 0), ["replace"].as_slice()),
+            (second_stage(ROOT, 3, 7), &["replace", "map 20+1", "map 30+1"]),
+        ] {
+            machine.guest.entry(0, 0, entry);
+            machine.reconcile();
+            assert_eq!(machine.host.take_calls(), calls);
+        }
+    }
 }
 
 #[test]
@@ -488,6 +504,16 @@ fn a_restore_that_is_saved_again_loses_nothing() {
         assert_eq!(machine.host.ranges(0, RID), mapped, "complete as it was");
         assert_eq!(machine.after(&[], None), ["unmap 10+2", "unmap 20+2", "unmap 30+2"]);
     }
+}
+
+/// An ordinary reconciliation comes before the restore: the tables count, and not what was mapped.
+#[test]
+fn a_slot_bound_by_its_table_is_filled_from_its_table() {
+    let mut machine = machine(true, Quotas::default(), &run(0x10, 4));
+    carry(&mut machine, true);
+    machine.guest.write(&[(LOWEST + 0x11 * 8, 0)]);
+    machine.reconcile();
+    assert_eq!(machine.host.take_calls(), ["bind", "map 10+1", "map 12+2"]);
 }
 
 /// An invalidation while a fresh host is still given back what was mapped: the tables count.
