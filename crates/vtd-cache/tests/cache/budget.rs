@@ -1,6 +1,6 @@
 //! Reconciliations in steps of every size.
 
-use vtd_cache::Scope;
+use vtd_cache::{Next, Reconciliation, Scope};
 
 use crate::guest::{Guest, Numbers};
 use crate::host::{Host, ledger, pasids, short};
@@ -83,4 +83,26 @@ fn the_work_is_in_proportion_to_the_tables_however_many_slots_are_emptied() {
     assert_eq!(host.run(&mut ledger, &pasids(0..1 << 20, Some(1)), &guest.wanted()).len(), 2048);
     let reads = guest.reads();
     assert!(reads < 0x2000 + 128 + 2048 * 10, "{reads} reads");
+}
+
+#[test]
+fn each_device_takes_its_part_of_the_budget() {
+    // There are no tables: (devices, budget, what is left of it, done)
+    for (devices, budget, left, done) in [
+        (0, 5, 4, true),
+        (1, 5, 3, true),
+        (1, 1, 0, false),
+        (4, 5, 0, true),
+        (4, 4, 0, false),
+        (100, 10_000, 9_899, true),
+        (100, 100, 0, false),
+    ] {
+        let guest = Guest::new();
+        let mut ledger = ledger(devices);
+        let mut cursor = Reconciliation::new(Scope::everything());
+        let mut rest = budget;
+        let next = ledger.next_change(&mut cursor, &guest.wanted(), &|_, _, _| true, &mut rest);
+        assert_eq!(rest, left, "{devices} devices, {budget}");
+        assert_eq!(next, if done { Next::Done } else { Next::More }, "{devices} devices, {budget}");
+    }
 }

@@ -129,6 +129,16 @@ fn each_invalidation_drops_what_it_should() {
             |_, _, _| false,
         ),
         (
+            "page 5 of device 1, PASID 3",
+            |caches| caches.invalidate_page(DeviceKey(1), pasid(3), 5),
+            |kind, device, number| kind == 't' && device == 1 && number == 3,
+        ),
+        (
+            "page 6 of device 1, PASID 3",
+            |caches| caches.invalidate_page(DeviceKey(1), pasid(3), 6),
+            |_, _, _| false,
+        ),
+        (
             "translations of domain 2, PASID 64",
             |caches| {
                 caches.invalidate_pasid_translations(
@@ -190,6 +200,7 @@ fn a_fill_is_refused_after_any_invalidation_since_its_beginning() {
         Caches::invalidate_translations,
         |caches| caches.invalidate_translation_domain(DomainId(9)),
         |caches| caches.invalidate_domain_pages(DomainId(9), 1, 1),
+        |caches| caches.invalidate_page(DeviceKey(9), pasid(9), 1),
         |caches| caches.invalidate_pasid_translations(DomainId(9), pasid(9), None, [].into_iter()),
         |caches| {
             caches.invalidate_pasid_translations(
@@ -247,6 +258,37 @@ fn legacy_translations_go_with_their_domain_and_stay_with_another() {
                 panic!()
             };
             assert_eq!(caches.translation(tag, Iova(0x5000), READ).is_some(), survives);
+        }
+    }
+}
+
+#[test]
+fn by_page_every_nested_translation_of_the_domain_goes() {
+    // (PGTT: 2 second-stage, 3 nested; domain, pages of the second stage, whether a translation of input page 5 is left)
+    for (kind, domain, first, last, survives) in [
+        (2, 1, 5, 5, false),
+        (2, 1, 6, 9, true),
+        (2, 2, 5, 5, true),
+        (3, 1, 5, 5, false),
+        (3, 1, 6, 9, false),
+        (3, 2, 5, 5, true),
+        (3, 2, 6, 9, true),
+    ] {
+        let mut caches = Caches::new(Capacities::default());
+        let now = caches.begin();
+        let nests = Capabilities::new(0x1000_0000_222f_0686, 0x0002_c99c_a400_0f46).unwrap();
+        let raw = [0x8009 | kind << 6, 1, 0x9000, 0, 0, 0, 0, 0];
+        let Entry::Present(entry) = PasidEntry::decode(&raw, &nests) else { panic!() };
+        for device in 0..3 {
+            let entry = PasidLookup { entry, fpd: false };
+            let tag = caches.fill_pasid(now, DeviceKey(device), pasid(3), entry).unwrap();
+            let translation = page(0x9000, PageSize::Size4K);
+            caches.fill_translation(now, tag, Iova(0x5000), READ, translation);
+        }
+        caches.invalidate_domain_pages(DomainId(domain), first, last);
+        for device in 0..3 {
+            let found = serves(&mut caches, device, 3, 0x5000);
+            assert_eq!(found, survives, "{device}: {kind} {domain} {first} {last}");
         }
     }
 }
@@ -483,6 +525,18 @@ fn known_failure_19_a_lookup_does_not_depend_on_the_pasids_of_the_device() {
 }
 
 #[test]
+fn contexts_of_many_devices_spread_over_the_sets() {
+    for stride in [1, 8, 256] {
+        let mut caches = Caches::new(Capacities::default());
+        let now = caches.begin();
+        let devices = || (0..2048).map(|at| DeviceKey(at * stride));
+        devices().for_each(|device| caches.fill_context(now, device, context()));
+        let found = devices().filter(|device| caches.context(*device).is_some()).count();
+        assert!(found > 1_900, "{found} with stride {stride}");
+    }
+}
+
+#[test]
 fn known_failure_19_translations_of_many_tags_and_pages_spread_over_the_sets() {
     // (tags, pages each, distance of the pages)
     for (tags, pages, stride) in
@@ -520,8 +574,9 @@ fn hits_and_misses_are_counted() {
     serves(&mut caches, 0, 3, 0x5000);
     serves(&mut caches, 0, 3, 0x6000);
     serves(&mut caches, 0, 4, 0x5000);
+    caches.miss_translation();
     let counts = caches.counts();
     assert_eq!((counts.context_hits, counts.context_misses), (1, 1));
     assert_eq!((counts.pasid_hits, counts.pasid_misses), (2, 1));
-    assert_eq!((counts.translation_hits, counts.translation_misses), (1, 1));
+    assert_eq!((counts.translation_hits, counts.translation_misses), (1, 2));
 }

@@ -117,6 +117,24 @@ fn known_failure_27_a_refused_unbind_leaves_what_is_held() {
 }
 
 #[test]
+fn only_the_device_whose_unbind_was_refused_contradicts_its_tables() {
+    let guest = Guest::new();
+    (0..3).for_each(|device| {
+        guest.context(device, 0, 0);
+        guest.entry(device, 3, FIRST);
+    });
+    let (mut ledger, mut host) = (ledger(3), Host::default());
+    host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+    let contradicts =
+        |ledger: &Ledger| [0, 1, 2].map(|device| ledger.device_contradicts(DeviceKey(device)));
+    assert_eq!(contradicts(&ledger), [false; 3]);
+    (0..2).for_each(|device| guest.entry(device, 3, ABSENT));
+    host.fails = Some(Box::new(|change| change.device == DeviceKey(1)));
+    host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+    assert_eq!(contradicts(&ledger), [false, true, false]);
+}
+
+#[test]
 fn a_guest_that_restores_its_old_entry_after_a_refused_replace_needs_no_call() {
     let (guest, mut ledger, mut host) = bound(pasid(3), FIRST);
     put(&guest, pasid(3), OTHER);

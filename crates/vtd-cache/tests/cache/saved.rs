@@ -133,3 +133,22 @@ fn what_contradicted_the_tables_is_not_bound_on_a_fresh_host() {
     assert_eq!(short(&calls), ["0 3 unbind", "0 7 replace fs4 c000"]);
     assert_eq!(same.slot(DeviceKey(0), RID).unwrap().failure, None);
 }
+
+#[test]
+fn what_had_failed_for_good_is_a_failed_bind_on_a_fresh_host() {
+    // The replace is refused and the unbind done: nothing is held, and the replace is what failed.
+    let (guest, mut before, mut host) = unit();
+    guest.entry(0, 7, (0x41, 2, 0xc000));
+    host.fail(&["replace"]);
+    host.run(&mut before, &pasids(7..8, None), &guest.wanted());
+    let kind = |ledger: &Ledger| {
+        let state = ledger.slot(DeviceKey(0), pasid(7)).unwrap();
+        (state.held, state.failure.as_ref().unwrap().kind)
+    };
+    assert_eq!(kind(&before), (None, FailureKind::Replace));
+    let mut after = ledger(1);
+    for slot in states(&before) {
+        after.mourn(DeviceKey(0), &slot);
+    }
+    assert_eq!(kind(&after), (None, FailureKind::Bind), "there was nothing to replace");
+}
