@@ -61,7 +61,7 @@ enum Verdict {
     Elsewhere,
     /// Nothing.
     Agree,
-    /// The state of the slot goes: it had only a failure, and nothing is desired any more.
+    /// Nothing is held and nothing is desired: the state of the slot goes, if a failure has left it one.
     Forget,
     /// The entry differs in what the host is not told of.
     Note(Held),
@@ -88,8 +88,7 @@ impl Pair<'_> {
             wanted = wanted.filter(|wanted| wanted.domain == domain);
         }
         match (held, wanted) {
-            (None, None) if self.state.is_some() => Verdict::Forget,
-            (None, None) => Verdict::Agree,
+            (None, None) => Verdict::Forget,
             (None, Some(wanted)) => Verdict::Call(Call::Bind(wanted)),
             (Some(_), None) => Verdict::Call(Call::Unbind),
             (Some(held), Some(wanted)) => {

@@ -55,6 +55,8 @@ fn it_does_what_an_ordered_map_does() {
             assert!(map.remove(pasid(*at)).is_some());
         }
         assert!(map.is_empty() && map.next(0).is_none());
+        let new = PasidMap::<u64>::default();
+        assert_eq!(format!("{map:?}"), format!("{new:?}"), "no group is left behind");
     }
 }
 
