@@ -1,9 +1,13 @@
 //! Reconciliations in steps of every size.
 
-use vtd_cache::{Next, Reconciliation, Scope};
+use vtd_cache::{
+    DeviceKey, Next, NextMapping, Quotas, Reconciliation, Scope, ShadowScope, ShadowWalk, Wanted,
+};
+use vtd_spec::DomainId;
 
 use crate::guest::{Guest, Numbers};
 use crate::host::{Host, ledger, pasids, short};
+use crate::shadow_host::{self, ShadowHost, shadow_ledger};
 
 /// Entries at random, with gaps in the directory, before the first reconciliation or after it.
 fn scatter(guest: &Guest, numbers: &mut Numbers) {
@@ -104,5 +108,49 @@ fn each_device_takes_its_part_of_the_budget() {
         let next = ledger.next_change(&mut cursor, &guest.wanted(), &|_, _, _| true, &mut rest);
         assert_eq!(rest, left, "{devices} devices, {budget}");
         assert_eq!(next, if done { Next::Done } else { Next::More }, "{devices} devices, {budget}");
+    }
+}
+
+#[test]
+fn each_slot_takes_its_part_of_the_budget_of_a_restore() {
+    // Slots whose calls had failed, of which none is bound again: (slots, budget, what is left of it, done)
+    for (slots, budget, left, done) in
+        [(0, 9, 7, true), (1, 9, 6, true), (7, 9, 0, true), (7, 8, 0, false), (100, 9, 0, false)]
+    {
+        let guest = Guest::new();
+        guest.context(0, 0, 0);
+        (1..=slots).for_each(|pasid| guest.entry(0, pasid, (0x101, 1, 0)));
+        let (mut before, mut host) = (ledger(1), Host::default());
+        host.fail(&["bind"]);
+        host.run(&mut before, &Scope::everything(), &guest.wanted());
+        let mut after = ledger(1);
+        before.save(DeviceKey(0)).iter().for_each(|slot| after.mourn(DeviceKey(0), slot));
+        let mut cursor = Reconciliation::new(Scope::everything());
+        let mut rest = budget;
+        let wanted = Wanted::Restored;
+        let next = after.next_change(&mut cursor, &wanted, &|_, _, _| true, &mut rest);
+        assert_eq!(rest, left, "{slots} slots, {budget}");
+        assert_eq!(next, if done { Next::Done } else { Next::More }, "{slots} slots, {budget}");
+    }
+}
+
+#[test]
+fn each_shadow_takes_its_part_of_the_budget_of_a_comparison() {
+    // Shadows of another domain than the one asked for: (shadows, budget, what is left of it, done)
+    for (shadows, budget, left, done) in
+        [(0, 9, 8, true), (1, 9, 7, true), (8, 9, 0, true), (9, 9, 0, false), (20, 9, 0, false)]
+    {
+        let guest = shadow_host::guest();
+        guest.context(0, 0, 0);
+        (1..=shadows).for_each(|pasid| guest.entry(0, pasid, (0x10_3085, 1, 0)));
+        let mut ledger = shadow_ledger(1, Quotas::default(), true);
+        let mut host = ShadowHost::new(true);
+        host.bind(&mut ledger, &Scope::everything(), &guest.wanted(), 1_000);
+        let mut walk = ShadowWalk::new(ShadowScope::Domain(DomainId(2)));
+        let mut rest = budget;
+        let next = ledger.next_mapping(&mut walk, &guest, &guest.caps, &mut rest);
+        assert_eq!(rest, left, "{shadows} shadows, {budget}");
+        let expected = if done { NextMapping::Done } else { NextMapping::More };
+        assert_eq!(next, expected, "{shadows} shadows, {budget}");
     }
 }

@@ -44,3 +44,23 @@ fn it_is_bounded_and_drops_exactly_what_is_meant() {
         }
     }
 }
+
+#[test]
+fn the_oldest_entry_of_a_set_gives_way() {
+    // One set of four: (indices filled in this order, which are left)
+    let rows: &[(&[u16], &[u16])] = &[
+        (&[0, 1, 2, 3], &[0, 1, 2, 3]),
+        (&[0, 1, 2, 3, 4], &[1, 2, 3, 4]),
+        (&[0, 1, 2, 3, 4, 5], &[2, 3, 4, 5]),
+        (&[0, 1, 2, 3, 4, 5, 6, 7], &[4, 5, 6, 7]),
+        (&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], &[7, 8, 9, 10]),
+        // An entry that is there already takes its own place.
+        (&[0, 1, 2, 3, 3, 3], &[0, 1, 2, 3]),
+    ];
+    for (filled, left) in rows {
+        let mut cache = InterruptEntryCache::new(4);
+        filled.iter().for_each(|index| cache.fill(cache.begin(), *index, entry(0x31)));
+        let found: Vec<_> = (0..16).filter(|index| cache.get(*index).is_some()).collect();
+        assert_eq!(found, *left, "{filled:?}");
+    }
+}

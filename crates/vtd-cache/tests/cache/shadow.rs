@@ -4,7 +4,7 @@ use vtd_cache::{
     DeviceKey, Ledger, NextMapping, Quotas, SavedShadow, Scope, ShadowRange, ShadowScope,
     ShadowWalk, Wanted,
 };
-use vtd_spec::{DomainId, Gpa};
+use vtd_spec::{DomainId, Gpa, Iova};
 
 use crate::guest::Guest;
 use crate::host::{RID, pasid};
@@ -410,6 +410,7 @@ fn a_comparison_of_what_was_held_says_nothing_of_what_is_held_now() {
     host.bind(ledger, &Scope::everything(), &guest.wanted(), 1_000);
     host.sync(ledger, guest, ShadowScope::Unfilled, 1_000);
     assert_eq!(host.ranges(0, RID), [(0x10, 4, 0x6_0000, 3)]);
+    assert!(!ledger.has_unfilled());
 }
 
 /// What the ledger would save of slot Rid, carried to another one.
@@ -544,6 +545,7 @@ fn a_saved_shadow_is_what_is_mapped() {
         ShadowRange { first: 0x10, pages: 4, address: Gpa(0x6_0000), read: true, write: true };
     assert_eq!(saved, SavedShadow { mapped: vec![range], lost: vec![], complete: true });
     assert_eq!(raw(&range), (0x10, 4, 0x6_0000, 3));
+    assert_eq!((range.iova(), range.end()), (Iova(0x1_0000), 0x14));
     assert_eq!(machine.ledger.save_shadow(DeviceKey(0), pasid(1)), None);
     carry(&mut machine, true);
     let lost = machine.ledger.save_shadow(DeviceKey(0), RID).unwrap();
