@@ -575,14 +575,8 @@ fn pieces(leaf: &SecondStageLeaf) -> SmallVec<[ShadowRange; 4]> {
     for (first, end) in [INTERRUPTS, hidden(INTERRUPTS)] {
         pieces = pieces
             .iter()
-            .flat_map(|piece| {
-                let before = piece.within(piece.first, first.min(piece.end()));
-                let behind = piece.within(end.max(piece.first), piece.end());
-                match first < end && piece.within(first, end).is_some() {
-                    true => [behind, before],
-                    false => [Some(*piece), None],
-                }
-            })
+            // Last first, as they are taken.
+            .flat_map(|piece| [piece.within(end, u64::MAX), piece.within(0, first)])
             .flatten()
             .collect();
     }

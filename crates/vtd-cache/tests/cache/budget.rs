@@ -154,3 +154,19 @@ fn each_shadow_takes_its_part_of_the_budget_of_a_comparison() {
         assert_eq!(next, expected, "{shadows} shadows, {budget}");
     }
 }
+
+#[test]
+fn each_entry_read_takes_its_part_of_the_budget_of_a_comparison() {
+    // Tables of three levels, one below the other, with 512 entries each: read once each, beside the slot and the end.
+    let guest = shadow_host::guest();
+    guest.write(&[(0x10_3000, 0x10_2003), (0x10_2000, 0x10_1003), (0x10_1000, 0)]);
+    guest.context(0, 0, 0);
+    guest.entry(0, 1, (0x10_3085, 1, 0));
+    let mut ledger = shadow_ledger(1, Quotas::default(), true);
+    let mut host = ShadowHost::new(true);
+    host.bind(&mut ledger, &Scope::everything(), &guest.wanted(), 1_000);
+    let mut walk = ShadowWalk::new(ShadowScope::All);
+    let mut budget = 10_000;
+    let next = ledger.next_mapping(&mut walk, &guest, &guest.caps, &mut budget);
+    assert_eq!((next, budget), (NextMapping::Done, 10_000 - 3 * 512 - 3));
+}

@@ -29,6 +29,8 @@ mod shadow_host;
 #[cfg(test)]
 mod shadow_random;
 #[cfg(test)]
+mod shadow_saved;
+#[cfg(test)]
 mod stage_one;
 #[cfg(test)]
 mod torn_entry;

@@ -1,28 +1,25 @@
 //! Shadows of second-stage tables: each call that a change of the tables leads to.
 
-use vtd_cache::{
-    DeviceKey, Ledger, NextMapping, Quotas, SavedShadow, Scope, ShadowRange, ShadowScope,
-    ShadowWalk, Wanted,
-};
-use vtd_spec::{DomainId, Gpa, Iova};
+use vtd_cache::{DeviceKey, Ledger, NextMapping, Quotas, Scope, ShadowScope, ShadowWalk, Wanted};
+use vtd_spec::DomainId;
 
 use crate::guest::Guest;
 use crate::host::{RID, pasid};
-use crate::shadow_host::{ShadowHost, guest, raw, second_stage, shadow_ledger};
+use crate::shadow_host::{ShadowHost, guest, second_stage, shadow_ledger};
 
 /// Of three levels: the root at 100_3000 with an entry for the first GiB, 100_2000 with one for the first 2 MiB, 100_1000.
-const ROOT: u64 = 0x100_3000;
-const MIDDLE: u64 = 0x100_2000;
-const LOWEST: u64 = 0x100_1000;
+pub(crate) const ROOT: u64 = 0x100_3000;
+pub(crate) const MIDDLE: u64 = 0x100_2000;
+pub(crate) const LOWEST: u64 = 0x100_1000;
 
-struct Machine {
-    guest: Guest,
-    ledger: Ledger,
-    host: ShadowHost,
+pub(crate) struct Machine {
+    pub(crate) guest: Guest,
+    pub(crate) ledger: Ledger,
+    pub(crate) host: ShadowHost,
 }
 
 /// Slot Rid of device 0 holds the table, with domain 7.
-fn machine(cuts: bool, quotas: Quotas, entries: &[(u64, u64)]) -> Machine {
+pub(crate) fn machine(cuts: bool, quotas: Quotas, entries: &[(u64, u64)]) -> Machine {
     let guest = guest();
     guest.write(&[(ROOT, MIDDLE | 3), (MIDDLE, LOWEST | 3), (LOWEST, 0)]);
     guest.write(entries);
@@ -35,13 +32,17 @@ fn machine(cuts: bool, quotas: Quotas, entries: &[(u64, u64)]) -> Machine {
 }
 
 impl Machine {
-    fn reconcile(&mut self) {
+    pub(crate) fn reconcile(&mut self) {
         let Self { guest, ledger, host } = self;
         host.reconcile(ledger, guest, &Scope::everything(), &guest.wanted(), 1_000_000);
     }
 
     /// Tables change, these pages are invalidated: the calls.
-    fn after(&mut self, entries: &[(u64, u64)], pages: Option<(u64, u64)>) -> Vec<String> {
+    pub(crate) fn after(
+        &mut self,
+        entries: &[(u64, u64)],
+        pages: Option<(u64, u64)>,
+    ) -> Vec<String> {
         self.guest.write(entries);
         self.host.take_calls();
         let scope = match pages {
@@ -54,7 +55,7 @@ impl Machine {
 }
 
 /// `count` leaves of the lowest table from this index on, all with R and W, that continue each other from 5_0000 on.
-fn run(first: u64, count: u64) -> Vec<(u64, u64)> {
+pub(crate) fn run(first: u64, count: u64) -> Vec<(u64, u64)> {
     (first..first + count).map(|index| (LOWEST + index * 8, 0x5_0003 + (index << 12))).collect()
 }
 
@@ -68,7 +69,7 @@ fn calls_of_hosts_that_cut_and_that_do_not() {
         &'static [&'static str],
     );
     // Pages 10 to 13, one after the other. (changes, pages invalidated, calls of a host that cuts, of one that does not)
-    let rows: [Row; 12] = [
+    let rows: [Row; 13] = [
         (&[], None, &[], &[]),
         (&[(LOWEST + 0x11 * 8, 0)], None, &["unmap 11+1"], &["unmap 11+1"]),
         (&[(LOWEST + 0x11 * 8, 0)], Some((0x11, 0x11)), &["unmap 11+1"], &["unmap 11+1"]),
@@ -85,6 +86,18 @@ fn calls_of_hosts_that_cut_and_that_do_not() {
             None,
             &["unmap 11+1", "map 11+1"],
             &["unmap 11+1", "map 11+1"],
+        ),
+        (
+            // Four that moved go with one call, and come back with one each, as they do not continue each other.
+            &[
+                (LOWEST + 0x10 * 8, 0x7_0003),
+                (LOWEST + 0x11 * 8, 0x8_0003),
+                (LOWEST + 0x12 * 8, 0x9_0003),
+                (LOWEST + 0x13 * 8, 0xa_0003),
+            ],
+            None,
+            &["unmap 10+4", "map 10+1", "map 11+1", "map 12+1", "map 13+1"],
+            &["unmap 10+4", "map 10+1", "map 11+1", "map 12+1", "map 13+1"],
         ),
         (&[(LOWEST + 0x14 * 8, 0x6_4003)], None, &["map 14+1"], &["map 14+1"]),
         (&[(MIDDLE, 0)], None, &["unmap 10+4"], &["unmap 10+4"]),
@@ -132,6 +145,20 @@ fn a_large_leaf_that_becomes_a_table() {
     // What is mapped as a whole goes as a whole, and the rest of it comes back.
     let calls = machine_of(false);
     assert_eq!((calls[0].as_str(), calls.len()), ("unmap 0+200", 512));
+}
+
+#[test]
+fn what_is_mapped_in_part_of_a_new_leaf_goes_by_itself() {
+    let second = LOWEST + 0x3000;
+    let pages = (0..16).map(|index| (second + index * 8, 0x9_0003 + (index << 12)));
+    let entries: Vec<_> =
+        pages.chain([(MIDDLE + 8, second | 3), (LOWEST + 0x1ff * 8, 0x5_0003)]).collect();
+    let mut machine = machine(true, Quotas::default(), &entries);
+    assert_eq!(machine.host.take_calls(), ["bind", "map 1ff+1", "map 200+10"]);
+    // The page before moves, and 2 MiB take the place of the 16 pages.
+    let changes = [(LOWEST + 0x1ff * 8, 0x6_0003), (MIDDLE + 8, 0x4000_0083)];
+    let calls = ["unmap 1ff+1", "map 1ff+1", "unmap 200+10", "map 200+200"];
+    assert_eq!(machine.after(&changes, None), calls);
 }
 
 #[test]
@@ -198,7 +225,7 @@ fn other_domains_and_first_stage_slots_are_left_alone() {
 fn what_the_host_refuses_to_map_is_tried_again() {
     let entries: Vec<_> =
         run(0x10, 1).into_iter().chain(run(0x20, 1)).chain(run(0x30, 1)).collect();
-    for again in 0..4 {
+    for again in 0..5 {
         let mut machine = machine(true, Quotas::default(), &[]);
         machine.host.fails = Some(Box::new(|call| call == "map 20+1"));
         assert_eq!(machine.after(&entries, None), ["map 10+1", "!map 20+1"], "then no more are");
@@ -209,6 +236,12 @@ fn what_the_host_refuses_to_map_is_tried_again() {
             // Over its pages alone.
             1 => machine.after(&[], Some((0x20, 0x20))),
             2 => machine.after(&[], Some((0x30, 0x3f))),
+            // From the first page on, and to the last: neither is all of it.
+            3 => {
+                let calls = machine.after(&[], Some((0, 0xf)));
+                assert_eq!(machine.after(&[], Some((0x40, u64::MAX))), [""; 0]);
+                calls
+            }
             // And by a reconciliation of the slot, whatever it finds.
             _ => {
                 machine.reconcile();
@@ -218,6 +251,7 @@ fn what_the_host_refuses_to_map_is_tried_again() {
         let expected: &[&str] = match again {
             1 => &["map 20+1"],
             2 => &["map 30+1"],
+            3 => &[],
             _ => &["map 20+1", "map 30+1"],
         };
         assert_eq!(calls, expected);
@@ -334,6 +368,18 @@ fn quotas_count_ranges_and_starved_devices_come_back() {
 }
 
 #[test]
+fn a_range_that_is_cut_at_one_end_needs_no_space() {
+    // (page that goes, call)
+    for (page, call) in [(0x10, "unmap 10+1"), (0x1f, "unmap 1f+1")] {
+        let quotas = Quotas { mappings_per_device: 1, ..Quotas::default() };
+        let mut machine = machine(true, quotas, &run(0x10, 16));
+        assert_eq!(machine.after(&[(LOWEST + page * 8, 0)], Some((page, page))), [call]);
+        assert_eq!(machine.ledger.counts().over_quota, 0);
+        assert!(!machine.ledger.is_starved_of_mappings(DeviceKey(0)));
+    }
+}
+
+#[test]
 fn a_hole_that_has_no_space_takes_the_rest_of_its_range() {
     let quotas = Quotas { mappings_per_device: 1, ..Quotas::default() };
     let mut machine = machine(true, quotas, &run(0x10, 16));
@@ -362,6 +408,22 @@ fn once_the_quota_is_used_up_only_what_is_mapped_is_looked_at() {
         let reads = machine.guest.reads();
         assert!(reads < 30, "{reads} entries were read");
     }
+}
+
+/// The first 2 MiB and the last of 2^27 pages are mapped; then what lies between is a table that leads to itself.
+#[test]
+fn once_the_quota_is_used_up_what_lies_between_is_not_looked_at() {
+    let quotas = Quotas { mappings_per_device: 2, ..Quotas::default() };
+    let ends = [(LOWEST, 0x5_0003), (ROOT + 0x1ff * 8, 0x4000_0083)];
+    let mut machine = machine(true, quotas, &ends);
+    assert_eq!(machine.host.take_calls(), ["bind", "map 0+1", "map 7fc0000+40000"]);
+    let between: Vec<_> = (1..0x1ff).map(|index| (ROOT + index * 8, ROOT | 3)).collect();
+    machine.guest.reads();
+    assert_eq!(machine.after(&between, None), [""; 0]);
+    let reads = machine.guest.reads();
+    assert!(reads < 1_100, "{reads} entries were read");
+    // What goes at the far end goes all the same.
+    assert_eq!(machine.after(&[(ROOT + 0x1ff * 8, 0)], None)[0], "unmap 7fc0000+40000");
 }
 
 #[test]
@@ -411,143 +473,4 @@ fn a_comparison_of_what_was_held_says_nothing_of_what_is_held_now() {
     host.sync(ledger, guest, ShadowScope::Unfilled, 1_000);
     assert_eq!(host.ranges(0, RID), [(0x10, 4, 0x6_0000, 3)]);
     assert!(!ledger.has_unfilled());
-}
-
-/// What the ledger would save of slot Rid, carried to another one.
-fn carry(machine: &mut Machine, fresh: bool) {
-    let mut after = shadow_ledger(1, Quotas::default(), machine.host.cuts);
-    for slot in machine.ledger.save(DeviceKey(0)) {
-        let shadow = machine.ledger.save_shadow(DeviceKey(0), slot.slot);
-        if fresh {
-            after.mourn(DeviceKey(0), &slot);
-            shadow
-                .into_iter()
-                .for_each(|shadow| after.mourn_shadow(DeviceKey(0), slot.slot, shadow));
-        } else {
-            after.adopt(DeviceKey(0), &slot);
-            shadow
-                .into_iter()
-                .for_each(|shadow| after.adopt_shadow(DeviceKey(0), slot.slot, shadow));
-        }
-    }
-    if fresh {
-        machine.host = ShadowHost::new(machine.host.cuts);
-    }
-    machine.ledger = after;
-}
-
-/// Binds what was held and maps what was mapped, with budgets of 1; `calls` at most.
-fn restore(machine: &mut Machine, calls: usize) -> bool {
-    let Machine { guest, ledger, host } = machine;
-    host.bind(ledger, &Scope::everything(), &Wanted::Restored, 1);
-    let mut walk = ShadowWalk::new(ShadowScope::Unfilled);
-    for _ in 0..calls {
-        let mut budget = 1_000;
-        match ledger.next_mapping(&mut walk, guest, &guest.caps, &mut budget) {
-            NextMapping::Call(change) => host.map_one(ledger, &change),
-            NextMapping::More => {}
-            NextMapping::Done => return true,
-        }
-    }
-    false
-}
-
-#[test]
-fn an_adopted_shadow_needs_no_call_and_goes_on() {
-    for cuts in [true, false] {
-        let mut machine = machine(cuts, Quotas::default(), &run(0x10, 4));
-        machine.host.take_calls();
-        carry(&mut machine, false);
-        machine.reconcile();
-        machine.host.check(&machine.ledger);
-        assert_eq!(machine.host.take_calls(), [""; 0]);
-        assert_eq!(machine.after(&[(LOWEST + 0x10 * 8, 0)], None), ["unmap 10+1"]);
-    }
-}
-
-#[test]
-fn a_shadow_that_was_not_complete_is_completed_by_the_next_reconciliation() {
-    for fresh in [false, true] {
-        let mut machine = machine(true, Quotas::default(), &[]);
-        machine.host.fails = Some(Box::new(|call| call == "map 20+1"));
-        let entries: Vec<_> = run(0x10, 1).into_iter().chain(run(0x20, 1)).collect();
-        machine.after(&entries, None);
-        carry(&mut machine, fresh);
-        machine.host.fails = None;
-        if fresh {
-            assert!(restore(&mut machine, 100));
-            assert_eq!(machine.host.take_calls(), ["bind", "map 10+1"], "exactly what was mapped");
-        }
-        machine.reconcile();
-        assert_eq!(machine.host.take_calls(), ["map 20+1"]);
-    }
-}
-
-/// A restore onto a fresh host that is itself saved at every call, onto the same host and onto a fresh one.
-#[test]
-fn a_restore_that_is_saved_again_loses_nothing() {
-    let entries: Vec<_> = [0x10, 0x20, 0x30].into_iter().flat_map(|index| run(index, 2)).collect();
-    for (calls, fresh) in (0..6).flat_map(|calls| [(calls, false), (calls, true)]) {
-        let mut machine = machine(true, Quotas::default(), &entries);
-        let mapped = machine.host.ranges(0, RID);
-        // The guest has changed its table since, and has not said so.
-        machine.guest.write(&[(ROOT, 0)]);
-        carry(&mut machine, true);
-        if calls > 0 {
-            restore(&mut machine, calls - 1);
-        }
-        carry(&mut machine, fresh);
-        assert_eq!(machine.host.count(0), machine.ledger.counts().mapped, "{calls} {fresh}");
-        assert!(restore(&mut machine, 100));
-        assert_eq!(machine.host.ranges(0, RID), mapped, "{calls} {fresh}");
-        machine.host.check(&machine.ledger);
-        machine.reconcile();
-        assert_eq!(machine.host.ranges(0, RID), mapped, "complete as it was");
-        assert_eq!(machine.after(&[], None), ["unmap 10+2", "unmap 20+2", "unmap 30+2"]);
-    }
-}
-
-/// An ordinary reconciliation comes before the restore: the tables count, and not what was mapped.
-#[test]
-fn a_slot_bound_by_its_table_is_filled_from_its_table() {
-    let mut machine = machine(true, Quotas::default(), &run(0x10, 4));
-    carry(&mut machine, true);
-    machine.guest.write(&[(LOWEST + 0x11 * 8, 0)]);
-    machine.reconcile();
-    assert_eq!(machine.host.take_calls(), ["bind", "map 10+1", "map 12+2"]);
-}
-
-/// An invalidation while a fresh host is still given back what was mapped: the tables count.
-#[test]
-fn an_invalidation_overtakes_a_restore() {
-    let entries: Vec<_> = [0x10, 0x20, 0x30].into_iter().flat_map(|index| run(index, 2)).collect();
-    for calls in 0..5 {
-        let mut machine = machine(true, Quotas::default(), &entries);
-        carry(&mut machine, true);
-        assert!(machine.ledger.has_shadows());
-        if calls > 0 {
-            restore(&mut machine, calls - 1);
-        }
-        // Page 20 is gone.
-        machine.after(&[(LOWEST + 0x20 * 8, 0)], Some((0x20, 0x20)));
-        assert!(restore(&mut machine, 100));
-        let pages: u64 = machine.host.ranges(0, RID).iter().map(|range| range.1).sum();
-        assert_eq!(pages, 5, "after {calls} calls");
-        machine.host.check(&machine.ledger);
-    }
-}
-
-#[test]
-fn a_saved_shadow_is_what_is_mapped() {
-    let mut machine = machine(true, Quotas::default(), &run(0x10, 4));
-    let saved = machine.ledger.save_shadow(DeviceKey(0), RID).unwrap();
-    let range =
-        ShadowRange { first: 0x10, pages: 4, address: Gpa(0x6_0000), read: true, write: true };
-    assert_eq!(saved, SavedShadow { mapped: vec![range], lost: vec![], complete: true });
-    assert_eq!(raw(&range), (0x10, 4, 0x6_0000, 3));
-    assert_eq!((range.iova(), range.end()), (Iova(0x1_0000), 0x14));
-    assert_eq!(machine.ledger.save_shadow(DeviceKey(0), pasid(1)), None);
-    carry(&mut machine, true);
-    let lost = machine.ledger.save_shadow(DeviceKey(0), RID).unwrap();
-    assert_eq!(lost, SavedShadow { mapped: vec![], lost: vec![range], complete: true });
 }

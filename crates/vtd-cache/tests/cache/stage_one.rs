@@ -89,3 +89,22 @@ fn a_walk_outlives_the_devices_and_slots_that_it_was_at() {
     ledger.remove_device(DeviceKey(2));
     assert_eq!(ledger.next_stage_one(&mut walk, &mut budget), NextStageOne::Done);
 }
+
+#[test]
+fn each_slot_takes_its_part_of_the_budget() {
+    // Slots that no invalidation concerns: (slots, budget, what is left of it, done)
+    for (slots, budget, left, done) in
+        [(0, 9, 6, true), (1, 9, 5, true), (6, 9, 0, true), (6, 8, 0, false), (100, 9, 0, false)]
+    {
+        let guest = Guest::new();
+        guest.context(0, 0, 0);
+        (1..=slots).for_each(|pasid| guest.entry(0, pasid, (0x101, 1, 0)));
+        let (mut ledger, mut host) = (ledger(1), Host::default());
+        host.run(&mut ledger, &Scope::everything(), &guest.wanted());
+        let mut rest = budget;
+        let mut walk = StageOneWalk::new(StageOneScope::All);
+        let next = ledger.next_stage_one(&mut walk, &mut rest);
+        assert_eq!(rest, left, "{slots} slots, {budget}");
+        assert_eq!(next, if done { NextStageOne::Done } else { NextStageOne::More }, "{slots}");
+    }
+}
