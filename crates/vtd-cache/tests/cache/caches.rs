@@ -567,6 +567,18 @@ fn known_failure_19_translations_of_many_tags_and_pages_spread_over_the_sets() {
 }
 
 #[test]
+fn nothing_is_kept_of_devices_that_are_gone() {
+    let mut caches = Caches::new(Capacities::NONE);
+    let new = format!("{caches:?}").len();
+    for key in (0..0x1000).map(DeviceKey) {
+        caches.invalidate_devices([key].into_iter());
+        caches.forget_device(key);
+    }
+    // A count of the invalidations grows by some digits.
+    assert!(format!("{caches:?}").len() < new + 16, "{caches:?}");
+}
+
+#[test]
 fn hits_and_misses_are_counted() {
     let mut caches = full();
     caches.context(DeviceKey(0));
