@@ -177,6 +177,11 @@ impl RegisterPage {
         }
     }
 
+    /// Whether software has asked for anything that the engine has not taken up.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.doorbell || self.commands != Commands::default()
+    }
+
     /// What CAP and ECAP show.
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.caps

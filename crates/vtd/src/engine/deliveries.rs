@@ -85,7 +85,8 @@ impl Engine {
 
     /// Whether something can be delivered now. What waits for the VMM to name an endpoint cannot, nor what waits for a guard.
     pub(super) fn has_delivery(&self, shared: &Shared) -> bool {
-        self.delivery_to(shared).is_some()
+        let nothing = !self.device_tlbs.has_undelivered() && shared.responses().is_empty();
+        !nothing && self.delivery_to(shared).is_some()
     }
 
     fn delivery_to(&self, shared: &Shared) -> Option<(Arc<Device>, Kind)> {

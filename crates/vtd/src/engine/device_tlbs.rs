@@ -81,6 +81,10 @@ impl DeviceTlbs {
         self.undelivered += 1;
     }
 
+    pub(super) fn has_undelivered(&self) -> bool {
+        self.undelivered > 0
+    }
+
     /// The devices that invalidations have to be delivered to, in order, each with what has to be past before.
     pub(super) fn undelivered(&self) -> impl Iterator<Item = (DeviceId, Barrier)> {
         let waiting = self.outstanding.iter().filter(|one| one.delivered.is_none());

@@ -233,10 +233,16 @@ impl Engine {
                     None => continue,
                 }
             }
-            self.take_commands(shared);
-            self.take_interrupt_commands(shared);
-            self.take_protected_memory(shared);
-            if let Some(call) = self.next_allocator_call(shared, calls) {
+            // One look for all of them: mostly software has commanded nothing.
+            let is_asked = shared.registers().is_asked();
+            if is_asked {
+                self.take_commands(shared);
+                self.take_interrupt_commands(shared);
+                self.take_protected_memory(shared);
+            }
+            if (is_asked || self.has_pasids_to_return())
+                && let Some(call) = self.next_allocator_call(shared, calls)
+            {
                 return Advance::Call(OutgoingCall::Allocator(call));
             }
             self.take_device_job(shared);

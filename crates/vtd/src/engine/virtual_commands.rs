@@ -88,10 +88,14 @@ impl Engine {
         Some(AllocatorCall { operation, resets })
     }
 
+    /// Whether a reset has taken PASIDs from the guest that the allocator does not have yet.
+    pub(super) fn has_pasids_to_return(&self) -> bool {
+        !self.guest_pasids.returned.is_empty()
+    }
+
     /// Whether a step that may call out has a command or a reset to go on with.
     pub(super) fn awaits_allocator(&self, shared: &Shared) -> bool {
-        !self.guest_pasids.returned.is_empty()
-            || shared.registers().commands.virtual_command.is_some()
+        self.has_pasids_to_return() || shared.registers().commands.virtual_command.is_some()
     }
 
     /// Enters what the allocator answered.
