@@ -1,38 +1,15 @@
 //! What guest memory has held, and what has been invalidated since.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use crate::bits::low16;
 use crate::capabilities::Capabilities;
 use crate::coverage::{Held, Rule};
 use crate::invalidation::Invalidation;
+use crate::past::Past;
 use crate::path::Update;
 
 /// A moment: how many writes and invalidations have been before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(pub(crate) u64);
-
-/// Addresses are no one's to choose so that they collide: a product is enough.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct AddressHasher(u64);
-
-impl Hasher for AddressHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 ^= self.0 >> 29;
-    }
-}
 
 /// Present: a value that has no end yet.
 pub(crate) const NOW: u64 = u64::MAX;
@@ -47,8 +24,7 @@ pub struct History {
     pub(crate) rule: Rule,
     pub(crate) capabilities: Capabilities,
     moment: u64,
-    /// By address: what it held, and the moment at which it was overwritten. The oldest comes first.
-    past: HashMap<u64, Vec<(u64, u64)>, BuildHasherDefault<AddressHasher>>,
+    past: Past,
     /// The newest comes last.
     invalidations: Vec<(u64, Invalidation)>,
     /// The last invalidations that drop all of the context cache, of the IOTLB, of the interrupt entry cache.
@@ -64,7 +40,7 @@ impl History {
             rule: Rule::Architecture,
             capabilities,
             moment: 1,
-            past: HashMap::default(),
+            past: Past::default(),
             invalidations: Vec::new(),
             global: [0; 3],
         }
@@ -75,6 +51,15 @@ impl History {
     #[must_use]
     pub fn with_dependents(capabilities: Capabilities) -> Self {
         Self { rule: Rule::Dependents, ..Self::new(capabilities) }
+    }
+
+    /// Begins anew with what the guest is shown by now; memory that was taken stays.
+    pub fn restart(&mut self, capabilities: Capabilities) {
+        self.capabilities = capabilities;
+        self.moment = 1;
+        self.past.clear();
+        self.invalidations.clear();
+        self.global = [0; 3];
     }
 
     /// The present moment. What was in memory, or was not yet invalidated, at some time since then may be what a request saw.
@@ -89,9 +74,7 @@ impl History {
         let mut changed = false;
         for &Update { address, old, new } in updates {
             if old != new {
-                let past = self.past.entry(address).or_default();
-                past.retain(|&(_, end)| end > floor);
-                past.push((old, self.moment));
+                self.past.push(address, old, self.moment, floor);
                 changed = true;
             }
         }
@@ -112,13 +95,10 @@ impl History {
             _ => {}
         }
         self.invalidations.push((at, invalidation));
-        if self.invalidations.len().is_multiple_of(1024) || self.past.len() > 4096 {
+        if self.invalidations.len().is_multiple_of(1024) || self.past.is_large() {
             let floor = self.floor();
             self.invalidations.retain(|&(at, _)| at >= floor);
-            self.past.retain(|_, past| {
-                past.retain(|&(_, end)| end > floor);
-                !past.is_empty()
-            });
+            self.past.forget(floor);
         }
     }
 
@@ -152,9 +132,7 @@ impl History {
     pub(crate) fn ends(&self, address: u64, qwords: usize, ends: &mut Vec<u64>) {
         ends.clear();
         for at in addresses(address, qwords) {
-            if let Some(past) = self.past.get(&at) {
-                ends.extend(past.iter().map(|&(_, end)| end));
-            }
+            ends.extend(self.past.of(at).map(|(_, end)| end));
         }
         ends.sort_unstable_by(|a, b| b.cmp(a));
         ends.dedup();
@@ -162,18 +140,18 @@ impl History {
 
     /// Whether nothing of these qwords was ever overwritten.
     pub(crate) fn is_unchanged(&self, address: u64, qwords: usize) -> bool {
-        addresses(address, qwords).all(|at| !self.past.contains_key(&at))
+        addresses(address, qwords).all(|at| !self.past.contains(at))
     }
 
     /// What a qword held before, as far as a cache may remember it.
     pub(crate) fn values(&self, address: u64) -> impl Iterator<Item = u64> {
-        self.past.get(&address).into_iter().flatten().map(|&(value, _)| value)
+        self.past.of(address).map(|(value, _)| value)
     }
 
     /// What a qword held just before a moment, where it has been overwritten since.
     pub(crate) fn before(&self, address: u64, end: u64) -> Option<u64> {
-        let past = self.past.get(&address)?;
-        past.iter().find(|&&(_, until)| until >= end).map(|&(value, _)| value)
+        let later = self.past.of(address).take_while(|&(_, until)| until >= end);
+        later.last().map(|(value, _)| value)
     }
 }
 

@@ -20,6 +20,7 @@ mod memory;
 mod oracle;
 mod page_request;
 mod pasid;
+mod past;
 mod path;
 mod queue;
 mod registers;
