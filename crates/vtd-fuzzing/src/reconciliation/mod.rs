@@ -1,15 +1,19 @@
 //! Programs of table edits and invalidations, held against a five-line reference.
 
-use std::collections::BTreeMap;
+mod of_slots;
+
+use std::sync::Arc;
 
 use vtd_cache::{
     Call, DeviceKey, DeviceScope, Ledger, Next, Outcome, Quotas, Reconciliation, Scope, SlotScope,
     Tables, Wanted,
 };
-use vtd_memory::SparseMemory;
 use vtd_spec::{
     Binding, Capabilities, DomainId, FirstStage, FirstStageLevels, Gpa, Pasid, Slot, SourceId,
 };
+
+use crate::small_memory::SmallMemory;
+use of_slots::{OfSlots, slots};
 
 /// The PASIDs that programs use: both sides of a table's end, the directory's end, and what lies between.
 pub const PASIDS: [u32; 6] = [0, 1, 63, 64, 65, 16_383];
@@ -94,10 +98,15 @@ pub enum EntryKind {
     Malformed,
 }
 
+/// How much work is done at once, by turns: of a table nearly nothing, a part, and more than all.
+const BUDGETS: [u32; 3] = [7, 61, 1009];
+
 const ROOT: u64 = 0x1000;
 const CONTEXTS: u64 = 0x2000;
-const DIRECTORIES: u64 = 0x10_0000;
-const TABLES: u64 = 0x80_0000;
+const DIRECTORIES: u64 = 0x3000;
+const TABLES: u64 = 0x6000;
+/// The entries of each directory that lead to a table, in the order of their tables.
+const DIRECTORY_INDICES: [u64; 3] = [0, 1, 255];
 
 impl EntryKind {
     /// The first three quadwords; the others are 0.
@@ -144,23 +153,38 @@ struct Context {
 /// A host that holds bindings and says what is wrong with a call.
 #[derive(Debug, Default)]
 struct Holder {
-    held: BTreeMap<(DeviceKey, Slot), (Binding, DomainId)>,
+    held: OfSlots<(Binding, DomainId)>,
     fails: bool,
     calls: u64,
 }
 
+thread_local! {
+    /// Setting a memory back costs less than making one.
+    static MEMORY: Arc<SmallMemory> = Arc::new(SmallMemory::default());
+}
+
 struct Machine {
-    memory: SparseMemory,
+    memory: Arc<SmallMemory>,
     caps: Capabilities,
     ledger: Ledger,
     host: Holder,
-    entries: BTreeMap<(u8, u32), (EntryKind, u16)>,
-    contexts: BTreeMap<u8, Context>,
+    /// What PASID-table entries say.
+    entries: OfSlots<(EntryKind, u16)>,
+    contexts: [Context; DEVICES as usize],
+    /// RID_PASID when the slot of requests without PASID was last compared.
+    rid_pasids: [Option<u32>; DEVICES as usize],
+    /// How many reconciliations there have been.
+    reconciliations: usize,
 }
 
 fn device_of(number: u8) -> (u8, DeviceKey, SourceId) {
     let device = number % DEVICES;
     (device, DeviceKey(device.into()), SourceId(0x18 + 8 * u16::from(device)))
+}
+
+/// A PASID table of a device: of the pool's PASIDs three are needed.
+fn table_of(device: u8, table: u64) -> u64 {
+    TABLES + (3 * u64::from(device) + table) * 0x1000
 }
 
 fn pasid_of(number: u8) -> u32 {
@@ -178,7 +202,7 @@ fn wrong(what: &str, details: &dyn std::fmt::Debug) -> ! {
 }
 
 /// The length of an operation in bytes.
-const RECORD: usize = 6;
+pub const RECORD: usize = 6;
 
 impl Operation {
     /// Every record is an operation: records are of fixed width, so a byte that changes changes one operation.
@@ -239,52 +263,50 @@ impl Program {
 
 impl Machine {
     fn new() -> Self {
-        let memory = SparseMemory::zero_filled();
+        let memory = MEMORY.with(Arc::clone);
+        memory.clear();
         let caps = match Capabilities::new(0x81d2_008c_222f_0686, 0x3_c998_0000_0f46) {
             Ok(caps) => caps,
             Err(error) => wrong("capabilities", &error),
         };
         let mut ledger = Ledger::new(Quotas::default());
-        let mut machine_contexts = BTreeMap::new();
         for number in 0..DEVICES {
-            let (device, key, source_id) = device_of(number);
+            let (_, key, source_id) = device_of(number);
             ledger.add_device(key, source_id, 1 << 20);
-            let context = Context { present: true, pasids: true, rid_pasid: 0, end: 1 << 14 };
-            machine_contexts.insert(device, context);
         }
+        let context = Context { present: true, pasids: true, rid_pasid: 0, end: 1 << 14 };
         let mut machine = Self {
             memory,
             caps,
             ledger,
             host: Holder::default(),
-            entries: BTreeMap::new(),
-            contexts: machine_contexts,
+            entries: OfSlots::default(),
+            contexts: [context; DEVICES as usize],
+            rid_pasids: [None; DEVICES as usize],
+            reconciliations: 0,
         };
         machine.put(ROOT, CONTEXTS | 1);
         for number in 0..DEVICES {
             machine.write_context(number);
-            // 256 directory entries; the tables of the pool's PASIDs lie side by side.
-            for index in [0_u64, 1, 255] {
+            for (table, index) in (0..).zip(DIRECTORY_INDICES) {
                 let place = DIRECTORIES + u64::from(number) * 0x1000 + index * 8;
-                machine.put(place, machine.table(number, index) | 1);
+                machine.put(place, table_of(number, table) | 1);
             }
         }
         machine
     }
 
-    fn table(&self, device: u8, directory_index: u64) -> u64 {
-        TABLES + u64::from(device) * 0x10_0000 + directory_index * 0x1000
+    fn put(&mut self, place: u64, value: u64) {
+        self.memory.put(place, value);
     }
 
-    fn put(&mut self, place: u64, value: u64) {
-        if let Err(error) = self.memory.write_u64(Gpa(place), value) {
-            wrong("memory", &error);
-        }
+    fn context(&self, device: u8) -> Option<Context> {
+        self.contexts.get(usize::from(device)).copied()
     }
 
     fn write_context(&mut self, number: u8) {
         let (device, _, source_id) = device_of(number);
-        let Some(context) = self.contexts.get(&device).copied() else { return };
+        let Some(context) = self.context(device) else { return };
         let place = CONTEXTS + u64::from(source_id.devfn()) * 32;
         let size = if context.end == 1 << 14 { 1 << 9 } else { 0 };
         let low = DIRECTORIES + u64::from(device) * 0x1000
@@ -298,10 +320,13 @@ impl Machine {
     fn operate(&mut self, operation: Operation) {
         match operation {
             Operation::Entry { device, pasid, kind, domain } => {
-                let (device, _, _) = device_of(device);
+                let (device, key, _) = device_of(device);
                 let (pasid, domain) = (pasid_of(pasid), domain_of(domain));
-                self.entries.insert((device, pasid), (kind, domain));
-                let table = self.table(device, u64::from(pasid >> 6));
+                let slot = Slot::Pasid(Pasid::from_low_bits(pasid.into()));
+                self.entries.set(key, slot, Some((kind, domain)));
+                let of = |index: &u64| *index == u64::from(pasid >> 6);
+                let table = (0..).zip(DIRECTORY_INDICES).find(|(_, index)| of(index));
+                let table = table_of(device, table.map_or(0, |(table, _)| table));
                 let place = table + u64::from(pasid & 0x3f) * 64;
                 for (word, value) in (0..).zip(kind.words(domain.into())) {
                     self.put(place + 8 * word, value);
@@ -310,8 +335,10 @@ impl Machine {
             Operation::Context { device, present, pasids, rid_pasid, large } => {
                 let end = if large { 1 << 14 } else { 1 << 13 };
                 let rid_pasid = pasid_of(rid_pasid);
-                let context = Context { present, pasids, rid_pasid, end };
-                self.contexts.insert(device_of(device).0, context);
+                let place = usize::from(device % DEVICES);
+                if let Some(context) = self.contexts.get_mut(place) {
+                    *context = Context { present, pasids, rid_pasid, end };
+                }
                 self.write_context(device);
             }
             Operation::InvalidatePasid { pasid, domain } => {
@@ -338,26 +365,30 @@ impl Machine {
     }
 
     fn reconcile(&mut self, scope: &Scope, translation: bool) {
-        let before = self.host.held.clone();
+        let before = self.host.held;
+        self.reconciliations += 1;
         let failures = self.run_to_the_end(scope, translation);
         for number in 0..DEVICES {
             let (device, key, _) = device_of(number);
-            for slot in self.slots_of_pool() {
+            for slot in slots() {
                 // A failed call leaves its slot to the next reconciliation.
-                if !failures.contains(&(key, slot)) {
-                    let domain = self.check(device, key, slot, scope, translation, &before);
-                    // The ledger follows the domain of an entry without a call.
-                    if let (Some(domain), Some(held)) =
-                        (domain, self.host.held.get_mut(&(key, slot)))
-                    {
-                        held.1 = domain;
+                if failures.contains(&(key, slot)) {
+                    continue;
+                }
+                let covered = self.check(device, key, slot, scope, translation, &before);
+                // The ledger follows the domain of an entry, and RID_PASID, without a call.
+                if let Some(domain) = covered {
+                    let held = self.host.held.get(key, slot);
+                    self.host.held.set(key, slot, held.map(|(binding, _)| (binding, domain)));
+                    if slot == Slot::Rid {
+                        self.follow_rid_pasid(device, translation);
                     }
                 }
             }
         }
-        for ((key, slot), (binding, _)) in &self.host.held {
-            let ledger = self.ledger.slot(*key, *slot).and_then(|state| state.held);
-            if ledger.map(|held| held.binding) != Some(*binding) {
+        for (key, slot, (binding, _)) in self.host.held.iter() {
+            let ledger = self.ledger.slot(key, slot).and_then(|state| state.held);
+            if ledger.map(|held| held.binding) != Some(binding) {
                 wrong(
                     "the ledger does not know what the host holds",
                     &(key, slot, binding, ledger),
@@ -366,9 +397,11 @@ impl Machine {
         }
     }
 
-    fn slots_of_pool(&self) -> Vec<Slot> {
-        let pasids = PASIDS.iter().filter_map(|pasid| Pasid::new(*pasid)).map(Slot::Pasid);
-        std::iter::once(Slot::Rid).chain(pasids).collect()
+    fn follow_rid_pasid(&mut self, device: u8, translation: bool) {
+        let context = self.context(device).filter(|context| translation && context.present);
+        if let Some(place) = self.rid_pasids.get_mut(usize::from(device)) {
+            *place = context.map(|context| context.rid_pasid);
+        }
     }
 
     /// The reference: what the tables say of a slot, and whether the scope covers it; then one comparison. Where it covers it,
@@ -380,43 +413,55 @@ impl Machine {
         slot: Slot,
         scope: &Scope,
         translation: bool,
-        before: &BTreeMap<(DeviceKey, Slot), (Binding, DomainId)>,
+        before: &OfSlots<(Binding, DomainId)>,
     ) -> Option<DomainId> {
-        let entry = self.entry(device, slot).filter(|_| translation);
+        let entry = self.entry(device, key, slot).filter(|_| translation);
         let wanted = match (translation, slot) {
             (false, Slot::Rid) => Some(Binding::PassThrough),
             _ => entry.and_then(|(kind, _)| kind.binding()),
         };
-        let held = self.host.held.get(&(key, slot)).map(|(binding, _)| *binding);
-        let was = before.get(&(key, slot));
+        let held = self.host.held.get(key, slot).map(|(binding, _)| binding);
+        let was = before.get(key, slot);
         let in_domain = scope.domain.is_none_or(|domain| {
-            was.is_some_and(|(_, held)| *held == domain)
+            was.is_some_and(|(_, held)| held == domain)
                 || entry.is_some_and(|(kind, own)| kind.has_domain() && own == domain.0)
         });
-        let covered = self.is_covered(device, key, slot, scope) && in_domain;
+        let covered = self.is_covered(device, key, slot, scope, was.is_some()) && in_domain;
         if covered && held != wanted {
             wrong("not what the tables say", &(device, slot, scope, wanted, held));
         }
         covered.then(|| DomainId(entry.map_or(0, |(_, domain)| domain)))
     }
 
-    fn entry(&self, device: u8, slot: Slot) -> Option<(EntryKind, u16)> {
-        let context = self.contexts.get(&device).filter(|context| context.present)?;
+    fn entry(&self, device: u8, key: DeviceKey, slot: Slot) -> Option<(EntryKind, u16)> {
+        let context = self.context(device).filter(|context| context.present)?;
         let pasid = match slot {
             Slot::Rid => context.rid_pasid,
             Slot::Pasid(pasid) if context.pasids && pasid.get() != context.rid_pasid => pasid.get(),
             Slot::Pasid(_) => return None,
         };
-        self.entries.get(&(device, pasid)).copied().filter(|_| pasid < context.end)
+        let slot = Slot::Pasid(Pasid::from_low_bits(pasid.into()));
+        self.entries.get(key, slot).filter(|_| pasid < context.end)
     }
 
-    fn is_covered(&self, device: u8, key: DeviceKey, slot: Slot, scope: &Scope) -> bool {
+    fn is_covered(
+        &self,
+        device: u8,
+        key: DeviceKey,
+        slot: Slot,
+        scope: &Scope,
+        was_held: bool,
+    ) -> bool {
         let (_, _, source_id) = device_of(device);
-        let rid_pasid = self.contexts.get(&device).filter(|context| context.present);
         let slot_is_covered = match (&scope.slots, slot) {
             (SlotScope::All, _) => true,
+            // Of the PASID that requests without one have now, and of that which they had.
             (SlotScope::Pasids(range), Slot::Rid) => {
-                rid_pasid.is_some_and(|context| range.contains(&context.rid_pasid))
+                let context = self.context(device).filter(|context| context.present);
+                let now = context.map(|context| context.rid_pasid);
+                let before = self.rid_pasids.get(usize::from(device)).copied().flatten();
+                let names = [now, before.filter(|_| was_held)];
+                names.into_iter().flatten().any(|pasid| range.contains(&pasid))
             }
             (SlotScope::Pasids(range), Slot::Pasid(pasid)) => range.contains(&pasid.get()),
         };
@@ -447,8 +492,9 @@ impl Machine {
     }
 
     fn next_change(&mut self, cursor: &mut Reconciliation, translation: bool) -> Next {
-        let mut budget = 7;
-        let tables = Tables { memory: &self.memory, caps: &self.caps, root: Gpa(ROOT) };
+        let mut budget =
+            BUDGETS.get(self.reconciliations % BUDGETS.len()).copied().unwrap_or(u32::MAX);
+        let tables = Tables { memory: &*self.memory, caps: &self.caps, root: Gpa(ROOT) };
         let wanted = if translation { Wanted::Scalable(tables) } else { Wanted::PassThrough };
         // A host that does not shadow.
         let takes =
@@ -460,7 +506,7 @@ impl Machine {
 impl Holder {
     /// Performs a call and objects to one that is illegal or changes nothing.
     fn perform(&mut self, device: DeviceKey, slot: Slot, call: &Call) -> bool {
-        let held = self.held.get(&(device, slot)).map(|(binding, _)| *binding);
+        let held = self.held.get(device, slot).map(|(binding, _)| binding);
         let legal = match call {
             Call::Bind(_) => held.is_none(),
             Call::Replace(new) => held.is_some() && held != Some(new.binding),
@@ -475,11 +521,9 @@ impl Holder {
         self.calls += 1;
         match call {
             Call::Bind(new) | Call::Replace(new) => {
-                self.held.insert((device, slot), (new.binding, new.domain));
+                self.held.set(device, slot, Some((new.binding, new.domain)));
             }
-            Call::Unbind => {
-                self.held.remove(&(device, slot));
-            }
+            Call::Unbind => self.held.set(device, slot, None),
         }
         true
     }
