@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 
 use arbitrary::{Arbitrary, Unstructured};
 use tempfile::NamedTempFile;
@@ -37,19 +38,25 @@ pub fn check(bytes: &[u8]) {
     let rest = input.take_rest();
     FILE.with_borrow_mut(|file| {
         if file.is_none() {
-            *file = NamedTempFile::new().ok();
+            *file = new_file();
         }
         // Where no file can be made nothing is tried.
         let Some(file) = file else { return };
+        // Made shorter after that, not before: a page that stays costs nothing.
         let written = file
-            .as_file()
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| file.write_all(rest));
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.write_all(rest))
+            .and_then(|()| file.as_file().set_len(rest.len() as u64));
         if written.is_ok() {
             of_file(file, rest, &asked);
         }
     });
+}
+
+/// A file in memory, where there are such.
+fn new_file() -> Option<NamedTempFile> {
+    let in_memory = Path::new("/dev/shm");
+    NamedTempFile::new_in(in_memory).or_else(|_| NamedTempFile::new()).ok()
 }
 
 fn of_file(file: &NamedTempFile, bytes: &[u8], asked: &[Asked]) {

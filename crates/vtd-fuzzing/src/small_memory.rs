@@ -1,6 +1,6 @@
 //! Guest memory for fuzzing: a few pages, quick to set back, that can change while it is read.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vtd_memory::{AccessError, GuestMemory};
@@ -10,6 +10,8 @@ use vtd_spec::Gpa;
 pub const PAGES: u64 = 32;
 const QWORDS_OF_A_PAGE: usize = 512;
 const QWORDS: usize = 32 * QWORDS_OF_A_PAGE;
+/// Of a line: what is set back at once.
+const QWORDS_OF_A_LINE: usize = 8;
 
 /// A change that happens between two reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +37,11 @@ pub struct Change {
 
 /// [`PAGES`] pages of memory.
 ///
-/// It remembers which pages have been written, so that setting it back costs what was written. Every change is noted, whoever made it.
+/// It remembers which lines have been written, so that setting it back costs what was written. Every change is noted, whoever made it.
 pub struct SmallMemory {
     qwords: Box<[AtomicU64]>,
-    written: AtomicU32,
+    /// By page: a bit for each line of 64 bytes.
+    written: [AtomicU64; 32],
     armed: AtomicBool,
     trap: Mutex<Option<Trap>>,
     changes: Mutex<Vec<Change>>,
@@ -58,7 +61,7 @@ impl Default for SmallMemory {
     fn default() -> Self {
         Self {
             qwords: (0..QWORDS).map(|_| AtomicU64::new(0)).collect(),
-            written: AtomicU32::new(0),
+            written: [const { AtomicU64::new(0) }; 32],
             armed: AtomicBool::new(false),
             trap: Mutex::default(),
             changes: Mutex::default(),
@@ -70,10 +73,25 @@ impl Default for SmallMemory {
 impl SmallMemory {
     /// Everything holds zeros again, nothing is noted and no trap is set.
     pub fn clear(&self) {
-        let written = self.written.swap(0, Ordering::Relaxed);
-        for (page, qwords) in self.qwords.chunks_exact(QWORDS_OF_A_PAGE).enumerate() {
-            if written >> page & 1 == 1 {
-                qwords.iter().for_each(|qword| qword.store(0, Ordering::Relaxed));
+        self.clear_to(&[]);
+    }
+
+    /// The same, but for the qwords at some places.
+    pub fn clear_to(&self, filled: &[(u64, u64)]) {
+        for (page, written) in self.qwords.chunks_exact(QWORDS_OF_A_PAGE).zip(&self.written) {
+            let mut lines = written.load(Ordering::Relaxed);
+            written.store(0, Ordering::Relaxed);
+            while lines != 0 {
+                let first = lines.trailing_zeros() as usize * QWORDS_OF_A_LINE;
+                lines &= lines - 1;
+                let line = page.iter().skip(first).take(QWORDS_OF_A_LINE);
+                line.for_each(|qword| qword.store(0, Ordering::Relaxed));
+            }
+        }
+        for (place, value) in filled {
+            if let Some(qword) = self.qword(*place) {
+                qword.store(*value, Ordering::Relaxed);
+                self.mark(*place);
             }
         }
         self.armed.store(false, Ordering::Relaxed);
@@ -94,10 +112,13 @@ impl SmallMemory {
         self.qword(place).is_some()
     }
 
-    /// The addresses of the pages that have been written since the last [`SmallMemory::clear`].
-    pub fn written_pages(&self) -> impl Iterator<Item = u64> {
-        let written = self.written.load(Ordering::Relaxed);
-        (0..PAGES).filter(move |page| written >> page & 1 == 1).map(|page| page << 12)
+    /// The addresses of the 64-byte lines that have been written since the last [`SmallMemory::clear`].
+    pub fn written_lines(&self) -> impl Iterator<Item = u64> {
+        (0..).step_by(0x1000).zip(&self.written).flat_map(|(page, written)| {
+            let lines = written.load(Ordering::Relaxed);
+            let written = (0..64).filter(move |line| lines >> line & 1 == 1);
+            written.map(move |line: u64| page + (line << 6))
+        })
     }
 
     /// The guest writes a qword, where there is one.
@@ -153,8 +174,28 @@ impl SmallMemory {
         self.qwords.get(usize::try_from(place / 8).ok()?)
     }
 
+    fn qwords_at(&self, gpa: Gpa, count: usize) -> Option<&[AtomicU64]> {
+        let first = usize::try_from(gpa.0 / 8).ok().filter(|_| gpa.0.is_multiple_of(8))?;
+        self.qwords.get(first..first.checked_add(count)?)
+    }
+
+    /// The line of a place has been written.
+    fn mark(&self, place: u64) {
+        let page = usize::try_from(place >> 12).unwrap_or(0);
+        let line = 1 << (place >> 6 & 63);
+        // Mostly it has been written before, and a look costs less than an exchange.
+        if let Some(written) = self.written.get(page)
+            && written.load(Ordering::Relaxed) & line == 0
+        {
+            written.fetch_or(line, Ordering::Relaxed);
+        }
+    }
+
     fn note(&self, place: u64, old: u64, value: u64) {
-        self.written.fetch_or(1 << (place >> 12), Ordering::Relaxed);
+        if old == value {
+            return;
+        }
+        self.mark(place);
         self.changes().push(Change { place, old, value });
     }
 
@@ -206,6 +247,15 @@ impl GuestMemory for SmallMemory {
     }
 
     fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
+        // Most reads are of entries of a table that nothing changes meanwhile.
+        if !self.armed.load(Ordering::Relaxed)
+            && let Some(qwords) = self.qwords_at(gpa, out.len())
+        {
+            for (out, qword) in out.iter_mut().zip(qwords) {
+                *out = qword.load(Ordering::Acquire);
+            }
+            return Ok(());
+        }
         for (place, out) in (gpa.0..).step_by(8).zip(out) {
             *out = self.load_u64(Gpa(place))?;
         }

@@ -11,6 +11,9 @@ use crate::program::pools::SOURCES;
 use crate::small_memory::SmallMemory;
 use crate::whole_unit::Setup;
 
+/// How many bytes are a change.
+pub const RECORD: usize = 3;
+
 /// What a number of a state is replaced by.
 const NUMBERS: [u64; 12] =
     [0, 1, 2, 7, 63, 0x18, 0xff, 0x1000, 0xffff, 0x10_0000, u32::MAX as u64, u64::MAX];
@@ -59,7 +62,7 @@ fn restore(state: &UnitState, onto: RestoreOnto) {
 fn changed(bytes: &[u8]) -> Option<UnitState> {
     static GOOD: OnceLock<Option<Value>> = OnceLock::new();
     let mut state = GOOD.get_or_init(good).clone()?;
-    let (changes, _) = bytes.as_chunks::<3>();
+    let (changes, _) = bytes.as_chunks::<RECORD>();
     for [leaf, how, what] in changes.iter().take(16) {
         let mut left = usize::from(*leaf);
         let count = leaves(&state);

@@ -5,6 +5,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 
 use crate::decoding::RawEntry;
+use crate::program::RECORD;
 use crate::whole_unit::Output;
 use crate::{
     dmar_table, memory_image, page_walk, pasid_range_walk, reconciliation, recording_lines,
@@ -20,14 +21,22 @@ pub struct Target {
     pub run: fn(&[u8]),
     /// The same, with a recording of the unit that it drives, if it drives one.
     pub record: Option<fn(&[u8], Output)>,
+    /// How many bytes are an operation of it.
+    pub width: usize,
+}
+
+impl Target {
+    const fn of_width(self, width: usize) -> Self {
+        Self { width, ..self }
+    }
 }
 
 const fn target(name: &'static str, run: fn(&[u8])) -> Target {
-    Target { name, run, record: None }
+    Target { name, run, record: None, width: RECORD }
 }
 
 const fn of_a_unit(name: &'static str, run: fn(&[u8]), record: fn(&[u8], Output)) -> Target {
-    Target { name, run, record: Some(record) }
+    Target { name, run, record: Some(record), width: RECORD }
 }
 
 /// All of them.
@@ -36,11 +45,11 @@ pub const TARGETS: [Target; 10] = [
     target("pasid_range_walk", pasid_range_walk::check),
     target("page_walk", page_walk::check),
     of_a_unit("invalidation_queue", invalidation_queue, record_invalidation_queue),
-    target("reconciliation", reconciliation),
+    target("reconciliation", reconciliation).of_width(reconciliation::RECORD),
     of_a_unit("whole_unit", whole_unit, record_whole_unit),
     of_a_unit("page_requests", page_requests, record_page_requests),
     target("recording_parser", recording_lines::file),
-    target("state_restore", state_restore::check),
+    target("state_restore", state_restore::check).of_width(state_restore::RECORD),
     target("memory_image", memory_image::check),
 ];
 

@@ -1,7 +1,7 @@
 //! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
 //!
-//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `measure TARGET SECONDS
-//! FILE…`, `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
+//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `rate TARGET SECONDS
+//! [FILE…]`: executions a second, `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -64,10 +64,10 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
                 }
             }
         }
-        ["measure", name, seconds, files @ ..] => {
+        ["rate", name, seconds, files @ ..] => {
             let inputs: Result<Vec<_>, _> = files.iter().map(|file| read(file)).collect();
             let seconds = seconds.parse().map_err(|_| format!("no number: {seconds}"))?;
-            measure(target(name)?, Duration::from_secs(seconds), inputs?);
+            rate(target(name)?, Duration::from_secs(seconds), inputs?);
         }
         ["minimise", name, file, to] => {
             let target = target(name)?;
@@ -87,33 +87,45 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
                 written.map_err(|error| format!("{}: {error}", folder.display()))?;
             }
         }
-        _ => return Err("search, replay, measure, minimise, list, record, seeds or targets".into()),
+        _ => return Err("search, replay, rate, minimise, list, record, seeds or targets".into()),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Executions a second over these inputs, or over those of a search.
-fn measure(target: Target, time: Duration, mut inputs: Vec<Vec<u8>>) {
+/// How many inputs of a search are run before more are made.
+const AT_ONCE: usize = 1024;
+
+/// Executions a second over these inputs, or over those of a search, the making of which does not count.
+fn rate(target: Target, time: Duration, files: Vec<Vec<u8>>) {
     let mut made = Inputs::new(1, MOST_RECORDS);
-    while inputs.is_empty() || inputs.len() < 512 && target.name == "whole_unit" {
-        let mut input = Vec::new();
-        made.next(&mut input);
-        inputs.push(input);
-    }
-    let start = Instant::now();
-    let before = processor_time();
-    let mut executions = 0_u64;
-    while start.elapsed() < time {
-        for input in &inputs {
-            (target.run)(input);
-            executions += 1;
+    let mut inputs = files;
+    let is_search = inputs.is_empty();
+    let (mut executions, mut operations, mut spent) = (0_u64, 0_u64, Duration::ZERO);
+    while spent < time {
+        if is_search {
+            inputs.resize(AT_ONCE, Vec::new());
+            for input in &mut inputs {
+                made.next(input);
+                // As many operations, of whatever width they are, as a program has records.
+                input.truncate(input.len() / RECORD * target.width);
+            }
         }
+        let before = processor_time();
+        let start = Instant::now();
+        inputs.iter().for_each(|input| (target.run)(input));
+        // Of the processor, where that is known: others may be at work beside.
+        let of_processor = before.zip(processor_time()).map(|(before, after)| after - before);
+        spent += of_processor.unwrap_or_else(|| start.elapsed());
+        executions += inputs.len() as u64;
+        let records = inputs.iter().map(|input| input.len() / target.width);
+        operations += records.sum::<usize>() as u64;
     }
-    // Of the processor, where that is known: others may be at work beside.
-    let spent = before.zip(processor_time()).map(|(before, after)| after - before);
-    let spent = spent.unwrap_or_else(|| start.elapsed());
     let each = spent.as_nanos() / u128::from(executions.max(1));
-    println!("{}", 1_000_000_000 / each.max(1));
+    println!(
+        "{} executions a second, of {} operations on average",
+        1_000_000_000 / each.max(1),
+        operations / executions.max(1)
+    );
 }
 
 /// How long this process has been running on a processor.

@@ -1,8 +1,24 @@
 //! Tables that make sense, as a driver would have made them.
 
+use std::sync::LazyLock;
+
 use super::operation::{Bits, Edit, Table, Target};
 use super::pools::{CONTEXTS, DATA, DIRECTORIES, FIRST_STAGE, PASID_TABLES, ROOTS, SECOND_STAGE};
 use crate::small_memory::SmallMemory;
+
+/// What [`lay_out`] writes.
+static LAID_OUT: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
+    let memory = SmallMemory::default();
+    lay_out(&memory);
+    let mut changes = Vec::new();
+    memory.take_changes(&mut changes);
+    changes.iter().map(|change| (change.place, change.value)).collect()
+});
+
+/// Sets a memory back to what [`lay_out`] makes of one that holds zeros, with nothing noted.
+pub fn set_back(memory: &SmallMemory) {
+    memory.clear_to(&LAID_OUT);
+}
 
 /// Fills a memory that holds zeros: two root tables, a scalable-mode context entry for each device, two full PASID directories, and
 /// a page table of four levels for each stage that maps the pages of data. PASID tables are empty.

@@ -13,7 +13,7 @@ mod record;
 mod text;
 
 pub use entry::{Entry, table_of};
-pub use layout::{lay_out, write_entry};
+pub use layout::{lay_out, set_back, write_entry};
 pub use operation::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
 };

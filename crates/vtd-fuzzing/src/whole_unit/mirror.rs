@@ -48,6 +48,18 @@ impl Mirror {
         }
     }
 
+    /// Begins anew, with what the guest is shown by now.
+    pub(super) fn restart(&mut self, capabilities: vtd_model::Capabilities) {
+        self.registers = Registers::new(capabilities);
+        self.history.restart(capabilities);
+        self.changes.clear();
+        self.responses.clear();
+        self.wrong = None;
+        self.descriptors = 0;
+        self.wait = None;
+        self.held = false;
+    }
+
     /// Takes in what has been written since the last time.
     pub(super) fn catch_up(&mut self) {
         self.memory.take_changes(&mut self.changes);

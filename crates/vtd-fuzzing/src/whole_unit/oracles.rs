@@ -263,6 +263,7 @@ impl World {
     }
 
     pub(super) fn page_request(&mut self, device: Device, request: &PageRequest) {
+        self.disturb();
         let since = {
             let mut mirror = self.mirror();
             mirror.catch_up();
@@ -382,7 +383,7 @@ impl World {
         }
         let requests = &mirror.registers.unit.page_requests;
         let status = u64::from(requests.pending) | u64::from(requests.overflow) << 1;
-        if self.unit.capabilities().page_requests()
+        if self.page_requests
             && (self.unit.read(0xc8, 8), self.unit.read(0xdc, 4)) != (requests.tail, status)
         {
             let found = (self.unit.read(0xc8, 8), self.unit.read(0xdc, 4));

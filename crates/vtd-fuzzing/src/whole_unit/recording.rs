@@ -94,14 +94,12 @@ impl Recording {
     /// All that the guest has written since the last time, so that a replay that is ahead of the unit finds it.
     fn tell_memory(&self) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        for page in self.memory.written_pages() {
-            for line in (page..page + 0x1000).step_by(64) {
-                let now = [0, 8, 16, 24, 32, 40, 48, 56].map(|place| self.memory.get(line + place));
-                let before = told.entry(line).or_default();
-                if *before != now {
-                    *before = now;
-                    self.chronicle.memory(Gpa(line), &now);
-                }
+        for line in self.memory.written_lines() {
+            let now = [0, 8, 16, 24, 32, 40, 48, 56].map(|place| self.memory.get(line + place));
+            let before = told.entry(line).or_default();
+            if *before != now {
+                *before = now;
+                self.chronicle.memory(Gpa(line), &now);
             }
         }
     }

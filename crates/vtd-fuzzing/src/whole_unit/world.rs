@@ -1,5 +1,6 @@
 //! All that there is in a program.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::HostDevice;
@@ -23,7 +24,7 @@ use crate::program::pools::{
     INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, STATUS, of,
 };
 use crate::program::{
-    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, lay_out,
+    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, set_back,
     write_entry,
 };
 use crate::small_memory::{SmallMemory, Trap};
@@ -75,13 +76,17 @@ pub(super) struct World {
     /// GCMD as the guest last wrote it, without one-shot bits.
     command: u32,
     legacy: bool,
+    /// Nothing is under way: nobody but the guest's memory has been touched since the unit came to rest.
+    rested: bool,
+    /// The guest is shown page requests.
+    pub(super) page_requests: bool,
     pub(super) figures: Figures,
     pub(super) recording: Option<Arc<Recording>>,
 }
 
 thread_local! {
-    /// Setting a memory back costs less than making one.
-    static MEMORY: Arc<SmallMemory> = Arc::new(SmallMemory::default());
+    /// Setting a memory and a model back costs less than making them.
+    static KEPT: OnceCell<(Arc<SmallMemory>, Arc<Mutex<Mirror>>)> = const { OnceCell::new() };
 }
 
 impl World {
@@ -96,10 +101,18 @@ impl World {
 
     fn start(setup: Setup, output: Option<Output>) -> Self {
         let (cap, ecap) = setup.registers();
-        let memory = MEMORY.with(Arc::clone);
-        memory.clear();
         let model = vtd_model::Capabilities::new(cap, ecap);
-        let mirror = Arc::new(Mutex::new(Mirror::new(Arc::clone(&memory), model)));
+        let (memory, mirror) = KEPT.with(|kept| {
+            let (memory, mirror) = kept.get_or_init(|| {
+                let memory = Arc::<SmallMemory>::default();
+                let mirror = Mutex::new(Mirror::new(Arc::clone(&memory), model));
+                (memory, Arc::new(mirror))
+            });
+            (Arc::clone(memory), Arc::clone(mirror))
+        });
+        set_back(&memory);
+        // What a program that failed has left of it is set back as well.
+        mirror.lock().unwrap_or_else(PoisonError::into_inner).restart(model);
         let eyes = Arc::new(Eyes::new(Arc::clone(&mirror)));
         let host = Arc::new(Host::new(Legal::default()));
         let capabilities =
@@ -134,10 +147,11 @@ impl World {
             waits: 0,
             command: 0,
             legacy: false,
+            rested: false,
+            page_requests: false,
             figures: Figures::default(),
             recording,
         };
-        lay_out(&world.memory);
         for (source, kind) in (0..).zip(setup.devices) {
             if kind > 0 {
                 world.attach(source, kind - 1);
@@ -146,12 +160,11 @@ impl World {
         // What is agreed with the hosts is what the guest is shown.
         world.unit.freeze();
         let shown = world.unit.capabilities();
+        world.page_requests = shown.page_requests();
         let shown = vtd_model::Capabilities::new(shown.cap(), shown.ecap());
-        *world.mirror() = Mirror::new(Arc::clone(&world.memory), shown);
-        // What the tables held before they were laid out is in no cache.
-        world.memory.take_changes(&mut Vec::new());
+        world.mirror().restart(shown);
         if setup.enabled != 255 {
-            world.enable(Bits(setup.enabled));
+            world.set_up(Bits(setup.enabled));
         }
         world
     }
@@ -176,6 +189,17 @@ impl World {
     /// Does one operation, then looks whether all is as it should be.
     pub(super) fn perform(&mut self, operation: &Operation) {
         self.figures.operations += 1;
+        self.rested &= matches!(
+            operation,
+            Operation::Store { .. }
+                | Operation::Edit(_)
+                | Operation::Queue(_)
+                | Operation::QueueRaw { .. }
+                | Operation::Trap { .. }
+                | Operation::Write { .. }
+                | Operation::Enable { .. }
+                | Operation::Translation { .. }
+        );
         match *operation {
             Operation::Write { offset, size, value } => self.write(offset.into(), size, value),
             Operation::Store { place, value } => self.memory.put(u64::from(place) * 8, value),
@@ -225,9 +249,10 @@ impl World {
     /// The guest writes a register. All but the tail's are carried out at once.
     pub(super) fn write(&mut self, offset: u64, size: u8, value: u64) {
         let tail = offset == IQT || offset == IQT + 4;
-        if !tail {
+        if !tail && !self.rested {
             self.settle();
         }
+        self.rested = false;
         self.mirror().write(offset, size, value);
         self.record(|recording| recording.write(offset, size, value));
         self.unit.write(offset, size, value);
@@ -237,6 +262,21 @@ impl World {
         if !tail {
             self.settle();
         }
+    }
+
+    /// The guest writes a register that commands nothing: a unit at rest stays so.
+    fn set_register(&mut self, offset: u64, size: u8, value: u64) {
+        if !self.rested {
+            self.settle();
+        }
+        self.mirror().write(offset, size, value);
+        self.record(|recording| recording.write(offset, size, value));
+        self.unit.write(offset, size, value);
+    }
+
+    /// Something other than a write of a register is under way.
+    pub(super) const fn disturb(&mut self) {
+        self.rested = false;
     }
 
     fn command(&mut self, command: u32) {
@@ -289,30 +329,35 @@ impl World {
         self.write_tail();
     }
 
-    /// Queue, root table and translation on.
+    /// All off; then queue, root table and translation on.
     fn enable(&mut self, bits: Bits) {
-        let bit = |bit| u64::from(bits.has(bit));
         self.command(0);
+        self.write(IQT, 8, 0);
+        self.set_up(bits);
+    }
+
+    /// Queue, root table and translation on in a unit where all is off.
+    fn set_up(&mut self, bits: Bits) {
+        let bit = |bit| u64::from(bits.has(bit));
         if bits.has(6) {
             for control in [0x38, 0xa0, 0xe0] {
-                self.write(control, 4, 0);
+                self.set_register(control, 4, 0);
             }
         }
         let narrow = bits.has(1) || bits.has(0);
-        self.write(0x90, 8, QUEUE | u64::from(!narrow) << 11 | bit(2));
+        self.set_register(0x90, 8, QUEUE | u64::from(!narrow) << 11 | bit(2));
         self.tail = 0;
-        self.write(IQT, 8, 0);
         self.command(1 << 26);
         if bits.has(5) {
-            self.write(0xd0, 8, PAGE_REQUESTS);
+            self.set_register(0xd0, 8, PAGE_REQUESTS);
         }
         self.legacy = bits.has(0);
         let root = of(&ROOTS, u8::from(bits.has(3)));
-        self.write(0x20, 8, root | if self.legacy { 0 } else { 0x400 });
+        self.set_register(0x20, 8, root | if self.legacy { 0 } else { 0x400 });
         self.command(1 << 26 | 1 << 30);
         let mut on = 1 << 31 | 1 << 26;
         if bits.has(4) {
-            self.write(0xb8, 8, INTERRUPTS | 2);
+            self.set_register(0xb8, 8, INTERRUPTS | 2);
             self.command(1 << 26 | 1 << 24);
             on |= 1 << 25;
         }
@@ -339,6 +384,7 @@ impl World {
                         self.mirror().catch_up();
                         self.check_registers();
                         self.check_answers();
+                        self.rested = true;
                         return;
                     }
                 }
