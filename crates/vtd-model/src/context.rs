@@ -60,8 +60,9 @@ impl<T: Tables> Walker<'_, T> {
             return Err(0x02);
         }
         let translation_type = field(low, 3, 2);
-        // The table of a pass-through entry means nothing, the bits above the host address width are reserved all the same.
-        let reserved = mask(11, 4) | caps.beyond();
+        // The table of a pass-through entry means nothing, as that of another PGTT does in a PASID-table entry.
+        let beyond = if translation_type == 2 { 0 } else { caps.beyond() };
+        let reserved = mask(11, 4) | beyond;
         if low & reserved != 0 || high & (1 << 7 | mask(63, 24)) != 0 {
             return Err(0x0b);
         }

@@ -226,16 +226,15 @@ impl History {
         Ok(())
     }
 
-    /// Whether an entry of several quadwords was present before, and so may be in a cache as it was.
+    /// Whether an entry of several quadwords was present while this one held what it held before, and so may be in a cache as it
+    /// was.
     fn was_present(&self, path: &Path, read: &Read) -> bool {
         let first = path.reads.iter().filter(|other| other.kind == read.kind);
-        let first = first.map(|other| other.address).min();
-        first.is_some_and(|first| {
-            let now = path.reads.iter().find(|other| other.address == first);
-            let unchanged = self.is_unchanged(first, 1);
-            let now = now.and_then(|read| read.value).is_some_and(|value| value & 1 == 1);
-            self.values(first).any(|value| value & 1 == 1) || unchanged && now
-        })
+        let Some(first) = first.map(|other| other.address).min() else { return false };
+        let now = path.reads.iter().find(|other| other.address == first);
+        let now = now.and_then(|read| read.value);
+        self.moments_of(read.address)
+            .any(|end| self.before(first, end).or(now).is_some_and(|value| value & 1 == 1))
     }
 
     /// Tries the tables as they are, then every way through what caches may hold, depth first, the newest values first.

@@ -142,6 +142,15 @@ fn the_widths_are_those_of_sagaw() {
     }
 }
 
+/// A table beyond the host address width is reserved, but for pass-through, which has none.
+#[test]
+fn the_table_of_pass_through_means_nothing() {
+    for (low, code) in [(1 << 47 | 1, Some(0xb)), (1 << 47 | 9, None), (1 << 63 | 9, None)] {
+        let found = read(&entry(low, 3), &caps(FEWEST_CAP, 0xf42, 47), 0x1218);
+        assert_eq!(found.map_err(|fault| fault.reason.code()).err(), code, "{low:x}");
+    }
+}
+
 // feature: 1.legacy mode: root, context and second-stage tables (TTM 0)
 #[test]
 fn translation_types_need_their_capabilities() {
