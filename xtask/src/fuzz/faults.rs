@@ -55,6 +55,7 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault(57, "a translation walked before an invalidation is entered after it"),
     fault(76, "a PASID entry read before an invalidation is entered after it"),
     fault(58, "an invalidation by page leaves large pages"),
+    fault(59, "a cursor survives a reset"),
     fault(60, "a PASID-cache invalidation is done for one device"),
     fault(61, "translations of legacy mode outlive invalidations"),
     fault(62, "a context-cache invalidation of a device leaves its caches"),

@@ -170,6 +170,8 @@ impl Engine {
     /// Forgets everything that was under way, waits among it: nothing is written for them any more. Bindings are reconciled
     /// with what holds after a reset, which takes no guest memory.
     pub(crate) fn reset(&mut self) {
+        // Planted (59): a cursor survives a reset.
+        let survivor = is_planted(59).then(|| self.tasks.iter().rev().find_map(Task::cursor));
         for task in std::mem::take(&mut self.tasks) {
             match task.purpose {
                 Purpose::Device(device) => self.reconcile_device(device),
@@ -194,6 +196,11 @@ impl Engine {
             scope.slots = SlotScope::Pasids(0..1);
         }
         self.begin(Purpose::Reset, scope, Source::Guest);
+        if let Some(cursor) = survivor.flatten()
+            && let Some(task) = self.tasks.last_mut()
+        {
+            task.work = Work::Reconcile(cursor, Source::Guest);
+        }
     }
 
     /// Binds what a saved unit held on a host that does not hold it.

@@ -16,6 +16,16 @@ pub(super) struct Task {
     pub(super) work: Work,
 }
 
+impl Task {
+    /// Where its reconciliation has come, for planted fault 59.
+    pub(super) fn cursor(&self) -> Option<Reconciliation> {
+        match &self.work {
+            Work::Reconcile(cursor, _) => Some(cursor.clone()),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Work {
     Reconcile(Reconciliation, Source),
