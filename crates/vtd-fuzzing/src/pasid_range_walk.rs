@@ -2,8 +2,9 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use vtd_model::Slot;
+use vtd_spec::register::RootTableAddress;
 use vtd_spec::{Gpa, SourceId};
-use vtd_walk::{PasidRange, RangeStep, read_context};
+use vtd_walk::{PasidRange, RangeStep, RootTable, read_context};
 
 use crate::program::pools::{PASIDS, SOURCES, of};
 use crate::table_image::TableImage;
@@ -64,10 +65,12 @@ pub fn check(bytes: &[u8]) {
         }
     }
 
-    let model = image.model();
-    if model.root & 0x400 == 0 {
+    // In other modes, scalable mode that the unit does not have included, no unit looks for PASIDs.
+    let root = RootTable::new(RootTableAddress::from_bits(image.root), caps);
+    if !matches!(root, RootTable::Scalable(_)) {
         return;
     }
+    let model = image.model();
     let rid = context.rid_pasid.get();
     let mut expected: Vec<_> = model
         .desired(memory, source_id, start..end)
