@@ -564,6 +564,10 @@ impl World {
         }
         let state = self.unit.save().unwrap_or_else(|error| wrong("save", &error));
         let held = self.host.inner().model.bindings();
+        let contradicting = self.unit.counts().ledger.contradicting;
+        if contradicting != 0 && self.host.failed_calls() == 0 {
+            wrong("bindings: held against the tables, and no call has failed", &held);
+        }
         let onto = if fresh_host {
             let host = Arc::new(Host::new(Legal::default()));
             for number in 1..self.next_host_device {
@@ -613,7 +617,7 @@ impl World {
         self.mirror().history.invalidated(vtd_model::Invalidation::Everything);
         if fresh_host {
             self.settle();
-            self.expect_held(&held);
+            self.expect_held(&held, contradicting);
         }
         self.figures.restores += 1;
     }
