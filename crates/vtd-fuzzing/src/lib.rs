@@ -17,5 +17,4 @@ pub mod small_memory;
 pub mod state_restore;
 pub mod table_image;
 pub mod targets;
-pub mod unit_against_model;
 pub mod whole_unit;

@@ -258,7 +258,7 @@ const fn is_present(kind: EntryKind, first: u64) -> bool {
 }
 
 /// Bits that make no difference to an answer: accessed and dirty bits, where the unit sets them.
-pub(crate) const fn invisible(kind: EntryKind, coherent: bool) -> u64 {
+const fn invisible(kind: EntryKind, coherent: bool) -> u64 {
     match kind {
         EntryKind::FirstStage { .. } if coherent => 1 << 5 | 1 << 6 | 1 << 10,
         EntryKind::SecondStage { .. } if coherent => 1 << 8 | 1 << 9,

@@ -143,16 +143,6 @@ impl History {
         addresses(address, qwords).all(|at| !self.past.contains(at))
     }
 
-    /// What a qword held before, as far as a cache may remember it.
-    pub(crate) fn values(&self, address: u64) -> impl Iterator<Item = u64> {
-        self.past.of(address).map(|(value, _)| value)
-    }
-
-    /// The moments at which a qword was overwritten, as far as a cache may remember what it held.
-    pub(crate) fn moments_of(&self, address: u64) -> impl Iterator<Item = u64> {
-        self.past.get(&address).into_iter().flatten().map(|&(_, end)| end)
-    }
-
     /// What a qword held just before a moment, where it has been overwritten since.
     pub(crate) fn before(&self, address: u64, end: u64) -> Option<u64> {
         let later = self.past.of(address).take_while(|&(_, until)| until >= end);

@@ -4,12 +4,12 @@ use std::error::Error;
 use std::fmt;
 
 use crate::answer::{Answer, Fault, TranslatedAnswer, TranslationAnswer};
-use crate::choices::{Choices, Scratch, invisible};
+use crate::choices::{Choices, Scratch};
 use crate::history::{History, Moment};
 use crate::interrupt::{InterruptAnswer, InterruptRequest};
 use crate::memory::Memory;
 use crate::page_request::PageRequest;
-use crate::path::{EntryKind, Path, Read, Step, Update};
+use crate::path::{Path, Read, Step, Update};
 use crate::request::Request;
 use crate::unit::Unit;
 use crate::walker::Walker;
@@ -190,51 +190,6 @@ impl History {
             |answer| matches!(answer, Err(Some(fault)) if is_of_the_entry(fault.code)),
             &mut |answer, _| seen(answer),
         )
-    }
-
-    /// Whether the accessed and dirty bits are there that a request set which was served as the tables in memory say: those that are
-    /// missing may have been there when a cache took its copy. Nothing is asked where anything else on the way has changed.
-    ///
-    /// # Errors
-    /// A bit is missing that was never there.
-    pub fn judge_marks(&self, path: &Path) -> Result<(), Refused> {
-        let coherent = self.capabilities.smpwcs();
-        let others = path.reads.iter().any(|read| {
-            let hidden = invisible(read.kind, coherent);
-            let Some(now) = read.value else { return false };
-            let is_second = matches!(read.kind, EntryKind::SecondStage { .. });
-            // What was not present was never cached.
-            let is_absent = |value: u64| value & if is_second { 3 } else { 1 } == 0;
-            let is_whole = !matches!(read.kind, EntryKind::PasidEntry | EntryKind::Context);
-            self.values(read.address)
-                .any(|value| (value ^ now) & !hidden != 0 && !(is_whole && is_absent(value)))
-                && (is_whole || self.was_present(path, read))
-        });
-        if others {
-            return Ok(());
-        }
-        for update in &path.updates {
-            let missing = update.new & !update.old;
-            if !self.values(update.address).any(|value| value & missing == missing) {
-                let what = format!(
-                    "{:x} at {:x} was never set; it holds {:x}",
-                    missing, update.address, update.old
-                );
-                return Err(Refused { what });
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether an entry of several quadwords was present while this one held what it held before, and so may be in a cache as it
-    /// was.
-    fn was_present(&self, path: &Path, read: &Read) -> bool {
-        let first = path.reads.iter().filter(|other| other.kind == read.kind);
-        let Some(first) = first.map(|other| other.address).min() else { return false };
-        let now = path.reads.iter().find(|other| other.address == first);
-        let now = now.and_then(|read| read.value);
-        self.moments_of(read.address)
-            .any(|end| self.before(first, end).or(now).is_some_and(|value| value & 1 == 1))
     }
 
     /// Tries the tables as they are, then every way through what caches may hold, depth first, the newest values first.

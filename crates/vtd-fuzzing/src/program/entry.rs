@@ -106,6 +106,8 @@ impl Edit {
         let width = if self.bits.has(6) { 2 } else { 1 + 2 * u64::from(self.index & 1) };
         let mut words = [0; 8];
         words[0] = second | self.bit(0) | self.unset(1) << 1 | width << 2 | kind << 6;
+        // Accessed and dirty bits of the second stage, with the extended ones of the first.
+        words[0] |= self.unset(5) << 9;
         words[1] = self.domain() | self.unset(7) << 23;
         words[2] = first | self.unset(2) | self.unset(3) << 2 | self.unset(4) << 4;
         words[2] |= self.unset(5) << 7;

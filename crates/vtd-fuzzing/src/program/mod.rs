@@ -10,6 +10,7 @@ mod layout;
 mod operation;
 pub mod pools;
 mod record;
+mod register;
 mod text;
 
 pub use entry::{Entry, table_of};

@@ -220,9 +220,8 @@ impl Operation {
         let value = u64::from_le_bytes([q, r, s, t, u, v, w, x]);
         let place = u16::from_le_bytes([a, b]) % QWORDS;
         match code % 64 {
-            0..=1 => {
-                Self::Write { offset: u16::from_le_bytes([a, b]) % 0x1008, size: c % 16, value }
-            }
+            1 => super::register::write([a, b, c, d, e, f, g]),
+            0 => Self::Write { offset: u16::from_le_bytes([a, b]) % 0x1008, size: c % 16, value },
             2..=3 => Self::Store { place, value },
             4..=13 => Self::Edit(Edit::decode([a, b, c, d, e, f, g, h], i)),
             14..=20 => Self::Queue(Queued::decode([a, b, c, d, e, f, g, h, i])),

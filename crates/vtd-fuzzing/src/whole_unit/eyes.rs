@@ -16,11 +16,12 @@ pub(super) struct Eyes {
     outstanding: Mutex<Vec<InvalidationId>>,
 }
 
-/// A fault, and whether it was recorded.
+/// A fault of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SeenFault {
     pub(super) source_id: SourceId,
     pub(super) code: u8,
+    /// FPD does not suppress it: it is recorded, or lost for want of a record.
     pub(super) recorded: bool,
     /// PASID and page of its record.
     pub(super) asked: Option<(Option<u32>, u64)>,
@@ -66,12 +67,16 @@ impl Observer for Eyes {
     fn fault_recorded(&self, record: &FaultRecord) {
         let FaultRecord { source_id, reason, pasid, address, .. } = *record;
         let asked = Some((pasid.map(Pasid::get), address));
+        self.mirror().faulted(true);
         self.faults().push(SeenFault { source_id, code: reason.code(), recorded: true, asked });
     }
 
     fn fault_dropped(&self, source_id: SourceId, fault: &Fault) {
-        let code = fault.reason.code();
-        self.faults().push(SeenFault { source_id, code, recorded: false, asked: None });
+        let (code, recorded) = (fault.reason.code(), fault.is_recorded());
+        if recorded {
+            self.mirror().faulted(false);
+        }
+        self.faults().push(SeenFault { source_id, code, recorded, asked: None });
     }
 
     fn wait_completes(&self, wait: &Wait) {

@@ -15,6 +15,19 @@ impl Memory for SmallMemory {
     }
 }
 
+/// Memory as it was before some changes of it.
+pub(super) struct Before<'a> {
+    memory: &'a SmallMemory,
+    changes: &'a [Change],
+}
+
+impl Memory for Before<'_> {
+    fn qword(&self, address: u64) -> Option<u64> {
+        let first = self.changes.iter().find(|change| change.place == address);
+        first.map(|change| change.old).or_else(|| self.memory.qword(address))
+    }
+}
+
 /// What the model knows: registers, and what memory has held.
 pub(super) struct Mirror {
     pub(super) memory: Arc<SmallMemory>,
@@ -62,7 +75,22 @@ impl Mirror {
 
     /// Takes in what has been written since the last time.
     pub(super) fn catch_up(&mut self) {
+        self.look();
+        self.remember();
+    }
+
+    /// Sees what has been written since the last time, of which the history is to be told.
+    pub(super) fn look(&mut self) {
         self.memory.take_changes(&mut self.changes);
+    }
+
+    /// Memory as it was before what has been seen last.
+    pub(super) fn before(&self) -> Before<'_> {
+        Before { memory: &self.memory, changes: &self.changes }
+    }
+
+    /// Tells the history of what has been seen last.
+    pub(super) fn remember(&mut self) {
         for change in &self.changes {
             let Change { place: address, old, value: new } = *change;
             self.history.wrote(&[Update { address, old, new }]);
@@ -151,6 +179,15 @@ impl Mirror {
                 "queue",
                 format!("the queue stopped at {offset:#x} ({why}): the model says {step:?}"),
             );
+        }
+    }
+
+    /// A fault was recorded, or lost for want of a record.
+    pub(super) fn faulted(&mut self, recorded: bool) {
+        let faults = &mut self.registers.faults;
+        if faults.record().is_some() != recorded {
+            let what = format!("recorded {recorded}, and the model has {faults:?}");
+            self.note("fault records", what);
         }
     }
 

@@ -7,7 +7,7 @@ use vtd::spec::descriptor::ResponseCode;
 use vtd::spec::{Binding, FirstStageLevels, PageRequest, Slot, SourceId};
 use vtd::{Completion, DmaError, Granted, InterruptError, PageRequestError, RemappedInterrupt};
 use vtd_model::{
-    Allowed, Answer, Fault, InterruptAnswer, InterruptRequest, Mode, Moment, PageRequestFate, Path,
+    Allowed, Answer, Due, Fault, InterruptAnswer, InterruptRequest, Mode, Moment, PageRequestFate,
     Refused, Request, TranslatedAnswer, TranslationAnswer,
 };
 
@@ -15,9 +15,9 @@ use vtd_recording::format::Event;
 use vtd_recording::recorder::Requester;
 
 use super::eyes::SeenFault;
+use super::mirror::Mirror;
 use super::world::{Device, Kind, World};
 use crate::program::pools::SOURCES;
-use crate::small_memory::Change;
 
 /// What a program came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub(super) fn wrong(what: &str, details: &dyn Debug) -> ! {
 }
 
 type Seen = Result<(u64, Granted), DmaError>;
+/// A qword in which accessed or dirty bits have been set: its address, and what it holds now.
+type Mark = (u64, u64);
 /// A slot, the domain of its entry, and what is to be bound.
 pub(super) type Wished = (Slot, Option<u16>, Option<Binding>);
 
@@ -94,20 +96,17 @@ impl World {
     ) {
         let fault = self.fault_seen();
         expect_record(request, fault);
-        if !trapped {
-            self.expect_marks(request, seen.is_ok());
-        }
-        let judged = {
-            let mut mirror = self.mirror();
-            mirror.catch_up();
-            let mirror = &*mirror;
+        let marks = self.marks(&(request, seen), seen.is_ok(), trapped);
+        let judge = |mirror: &Mirror, marks: Option<&[Mark]>| {
             let unit = &mirror.registers.unit;
-            mirror.history.judge(unit, &*mirror.memory, request, since, |answer, _| {
+            let before = mirror.before();
+            mirror.history.judge(unit, &before, request, since, |answer, dues| {
                 match (answer, &seen) {
                     (Answer::Memory(found), Ok((address, granted))) => {
                         found.address == *address
                             && granted.read == found.read
                             && granted.write == found.write
+                            && marks.is_none_or(|marks| Due::are(dues, marks))
                     }
                     (Answer::Interrupt, Err(DmaError::Interrupt)) => true,
                     // While translation is off a read of the interrupt range is no DMA either.
@@ -123,7 +122,7 @@ impl World {
             })
         };
         self.figures.served += u64::from(seen.is_ok());
-        self.count(&(request, seen, fault), judged);
+        self.judge_with_marks(&(request, seen, fault), marks.as_deref(), judge);
     }
 
     pub(super) fn judge_translation(
@@ -131,23 +130,28 @@ impl World {
         request: &Request,
         since: Moment,
         seen: Result<Completion, DmaError>,
+        trapped: bool,
     ) {
         let fault = self.fault_seen();
-        let judged = {
-            let mut mirror = self.mirror();
-            mirror.catch_up();
-            let mirror = &*mirror;
+        let marks = self.marks(&(request, seen), seen.is_ok(), trapped);
+        let judge = |mirror: &Mirror, marks: Option<&[Mark]>| {
             let unit = &mirror.registers.unit;
-            mirror.history.judge_translation(unit, &*mirror.memory, request, since, |answer, _| {
+            let before = mirror.before();
+            mirror.history.judge_translation(unit, &before, request, since, |answer, dues| {
                 match (answer, &seen) {
                     (TranslationAnswer::Granted(grant), Ok(found)) => {
                         let within = request.address & (found.size - 1);
                         found.grants_any()
+                            && fault.is_none()
                             && grant.address == found.page.0 + within
+                            && 1 << grant.bits == found.size
                             && grant.read == found.granted.read
                             && grant.write == found.granted.write
                             && grant.execute == found.granted.execute
+                            && grant.privileged == found.privileged
                             && grant.untranslated == found.untranslated_only
+                            && !found.global
+                            && marks.is_none_or(|marks| Due::are(dues, marks))
                     }
                     (TranslationAnswer::Nothing(reported), Ok(found)) => {
                         !found.grants_any()
@@ -166,7 +170,45 @@ impl World {
             })
         };
         self.figures.served += u64::from(seen.is_ok());
-        self.count(&(request, seen, fault), judged);
+        self.judge_with_marks(&(request, seen, fault), marks.as_deref(), judge);
+    }
+
+    /// Accessed and dirty bits that a request has set, as address and new value, in their order. `None` where others have changed memory
+    /// meanwhile: what the unit set cannot be told from that, and is part of the history by now.
+    fn marks(&self, request: &dyn Debug, is_served: bool, trapped: bool) -> Option<Vec<Mark>> {
+        let mut mirror = self.mirror();
+        mirror.look();
+        if trapped {
+            mirror.remember();
+            mirror.changes.clear();
+            return None;
+        }
+        if !is_served && let Some(change) = mirror.changes.first() {
+            wrong("marks: a request that faults changes memory", &(request, change));
+        }
+        Some(mirror.changes.iter().map(|change| (change.place, change.value)).collect())
+    }
+
+    /// Judges a request by the tables as they were when it came, and by the bits that it has set.
+    fn judge_with_marks(
+        &mut self,
+        request: &dyn Debug,
+        marks: Option<&[Mark]>,
+        judge: impl Fn(&Mirror, Option<&[Mark]>) -> Result<Allowed, Refused>,
+    ) {
+        let judged = {
+            let mut mirror = self.mirror();
+            let judged = judge(&mirror, marks);
+            if let Err(refused) = &judged
+                && marks.is_some()
+                && judge(&mirror, None).is_ok()
+            {
+                wrong(&format!("marks: not those that are due: {refused}"), &(request, marks));
+            }
+            mirror.remember();
+            judged
+        };
+        self.count(request, judged);
     }
 
     pub(super) fn judge_translated(
@@ -235,31 +277,6 @@ impl World {
             })
         };
         self.count(&(request, seen, fault), judged);
-    }
-
-    /// Whether a request has set the bits that it should, and nothing else.
-    fn expect_marks(&self, request: &Request, is_served: bool) {
-        let mut mirror = self.mirror();
-        mirror.catch_up();
-        let mirror = &*mirror;
-        // Accessed, dirty and extended accessed bits of either stage.
-        let marks = 1 << 5 | 1 << 6 | 1 << 10 | 1 << 8 | 1 << 9;
-        let is_mark = |change: &Change| {
-            change.old & !change.value == 0 && (change.value & !change.old) & !marks == 0
-        };
-        if let Some(change) = mirror.changes.iter().find(|change| !is_served || !is_mark(change)) {
-            wrong("marks: a request changes memory", &(request, change));
-        }
-        if is_served {
-            let mut path = Path::new();
-            let unit = &mirror.registers.unit;
-            let present = unit.translate(&*mirror.memory, request, &mut path);
-            if matches!(present, Answer::Memory(_))
-                && let Err(missing) = mirror.history.judge_marks(&path)
-            {
-                wrong(&format!("marks: {missing}"), request);
-            }
-        }
     }
 
     pub(super) fn page_request(&mut self, device: Device, request: &PageRequest) {
@@ -374,9 +391,23 @@ impl World {
         {
             wrong("registers: IQH", &(head, expected));
         }
-        let status = self.unit.read(0x34, 4) >> 4 & 1 == 1;
-        if status != queue.error {
-            wrong("registers: IQE", &(status, queue.error));
+        let faults = &mirror.registers.faults;
+        let expected = u64::from(queue.timeout) << 6
+            | u64::from(queue.error) << 4
+            | u64::from(faults.is_pending()) << 1
+            | u64::from(faults.overflow);
+        let status = self.unit.read(0x34, 4);
+        if status & 0x53 != expected {
+            wrong("registers: FSTS", &(status, expected));
+        }
+        let unit = &mirror.registers.unit;
+        let expected = u64::from(unit.translation) << 31
+            | u64::from(queue.enabled) << 26
+            | u64::from(unit.interrupts.enabled) << 25
+            | u64::from(unit.interrupts.compatibility) << 23;
+        let status = self.unit.read(0x1c, 4);
+        if status & 0x8680_0000 != expected {
+            wrong("registers: GSTS", &(status, expected));
         }
         if queue.error && self.unit.read(0xb0, 8) & 0xf != u64::from(queue.code) {
             wrong("registers: IQEI", &(self.unit.read(0xb0, 8), queue.code));
@@ -641,7 +672,7 @@ fn expect_record(request: &Request, fault: Option<SeenFault>) {
 /// Whether a fault is the expected one, and was recorded (or lost for want of a record) or suppressed as it should be.
 fn is_fault(expected: &Fault, code: u8, seen: Option<SeenFault>) -> bool {
     expected.code == code
-        && seen.is_none_or(|seen| seen.code == code && (expected.recorded || !seen.recorded))
+        && seen.is_none_or(|seen| seen.code == code && expected.recorded == seen.recorded)
 }
 
 fn is_interrupt(expected: &vtd_model::Interrupt, found: &RemappedInterrupt) -> bool {

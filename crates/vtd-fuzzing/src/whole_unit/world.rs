@@ -38,6 +38,7 @@ const SMALL_BUDGET: u32 = 2;
 const IQH: u64 = 0x80;
 const IQT: u64 = 0x88;
 const GCMD: u64 = 0x18;
+const FSTS: u64 = 0x34;
 
 /// What a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,6 +244,9 @@ impl World {
                 self.remap(&edit, page, pasid, domain);
             }
         }
+        if self.figures.operations.is_multiple_of(3) {
+            self.take_fault_records();
+        }
         self.look();
     }
 
@@ -272,6 +276,22 @@ impl World {
         self.mirror().write(offset, size, value);
         self.record(|recording| recording.write(offset, size, value));
         self.unit.write(offset, size, value);
+    }
+
+    /// The guest takes the faults that there are, where there is no room for more.
+    fn take_fault_records(&mut self) {
+        let (room, cap) = {
+            let registers = &self.mirror().registers;
+            (registers.faults.has_room(), registers.unit.capabilities.cap)
+        };
+        if room {
+            return;
+        }
+        let (first, last) = ((cap >> 24 & 0x3ff) * 16, cap >> 40 & 0xff);
+        for record in 0..=last {
+            self.set_register(first + 16 * record + 12, 4, 1 << 31);
+        }
+        self.set_register(FSTS, 4, 1);
     }
 
     /// Something other than a write of a register is under way.
@@ -816,7 +836,7 @@ impl World {
                     recording.end(requester.translate(Iova(address), wanted, &answer));
                 });
                 self.memory.nothing_meanwhile();
-                self.judge_translation(&asked, since, answer);
+                self.judge_translation(&asked, since, answer, trapped);
             }
             _ => {
                 self.request_begins(|open| {
