@@ -12,14 +12,18 @@
 //! | bounds | a unit that nothing holds up comes to rest |
 //! | save | a unit restored is the unit that was saved |
 
+mod bindings;
 mod card;
 mod eyes;
 mod host;
+mod lifecycle;
 mod mirror;
 mod oracles;
 mod page_requests;
 mod raw_queue;
 mod recording;
+mod remapping;
+mod requests;
 mod setup;
 mod world;
 

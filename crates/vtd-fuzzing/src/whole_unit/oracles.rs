@@ -2,12 +2,11 @@
 
 use std::fmt::Debug;
 
-use vtd::host::HostDevice;
 use vtd::spec::descriptor::ResponseCode;
-use vtd::spec::{Binding, FirstStageLevels, PageRequest, Slot, SourceId};
+use vtd::spec::{PageRequest, SourceId};
 use vtd::{Completion, DmaError, Granted, InterruptError, PageRequestError, RemappedInterrupt};
 use vtd_model::{
-    Allowed, Answer, Due, Fault, InterruptAnswer, InterruptRequest, Mode, Moment, PageRequestFate,
+    Allowed, Answer, Due, Fault, InterruptAnswer, InterruptRequest, Moment, PageRequestFate,
     Refused, Request, TranslatedAnswer, TranslationAnswer,
 };
 
@@ -49,8 +48,6 @@ pub(super) fn wrong(what: &str, details: &dyn Debug) -> ! {
 type Seen = Result<(u64, Granted), DmaError>;
 /// A qword in which accessed or dirty bits have been set: its address, and what it holds now.
 type Mark = (u64, u64);
-/// A slot, the domain of its entry, and what is to be bound.
-pub(super) type Wished = (Slot, Option<u16>, Option<Binding>);
 
 impl World {
     /// Looks whether all is as it should be after an operation.
@@ -456,207 +453,6 @@ impl World {
         if given != expected {
             wrong("answers to page requests", &(given, expected));
         }
-    }
-
-    /// Nothing is held for a device.
-    pub(super) fn expect_nothing_held(&self, device: Device) {
-        let held = self.host.inner().model.bindings();
-        if let Some(held) = held.iter().find(|(holder, ..)| *holder == device.host)
-            && device.kind == Kind::Assigned
-        {
-            wrong("bindings: something is held for a device that has been released", held);
-        }
-    }
-
-    /// Pass-through of requests without PASID, and nothing else.
-    pub(super) fn expect_power_on(&mut self, failures: u64) {
-        if self.host.failed_calls() != failures {
-            return;
-        }
-        for device in self.devices.iter().flatten() {
-            if device.kind == Kind::Assigned {
-                let held = self.held(device.host);
-                let expected = [(Slot::Rid, Binding::PassThrough)];
-                let starved = self.config_is_starved();
-                if held != expected && !starved {
-                    wrong("bindings: after a reset", &held);
-                }
-                self.figures.bindings += 1;
-            }
-        }
-    }
-
-    fn config_is_starved(&self) -> bool {
-        self.unit.counts().ledger.over_quota > 0
-    }
-
-    fn held(&self, device: HostDevice) -> Vec<(Slot, Binding)> {
-        let bindings = self.host.inner().model.bindings();
-        let of_device = bindings.into_iter().filter(|(holder, ..)| *holder == device);
-        of_device.map(|(_, slot, binding)| (slot, binding)).collect()
-    }
-
-    /// What was held before holds again, but for as many slots as held what a failed call had left there.
-    pub(super) fn expect_held(&mut self, held: &[(HostDevice, Slot, Binding)], left: usize) {
-        let now = self.host.inner().model.bindings();
-        if now.len() + left != held.len() || !now.iter().all(|binding| held.contains(binding)) {
-            wrong("restore: a fresh host holds something else", &(held, now));
-        }
-        self.figures.bindings += 1;
-    }
-
-    /// The domains of what is held for a PASID, by device.
-    pub(super) fn held_domains(&self, pasid: u32) -> [Option<u16>; 3] {
-        self.devices.map(|device| {
-            let device = device.filter(|device| device.kind == Kind::Assigned)?;
-            let slots = self.unit.slots(device.id);
-            let of_pasid =
-                |slot: &Slot| matches!(slot, Slot::Pasid(number) if number.get() == pasid);
-            let (_, state) = slots.into_iter().find(|(slot, _)| of_pasid(slot))?;
-            state.held.map(|held| held.domain.0)
-        })
-    }
-
-    /// An invalidation of a PASID with a domain is done: what it covers is what the tables say.
-    pub(super) fn expect_tables_of(
-        &mut self,
-        pasid: u32,
-        domain: u64,
-        held_before: &[Option<u16>; 3],
-        failures: u64,
-        before: &[Vec<Wished>; 3],
-    ) {
-        let failed = self.host.failed_calls() != failures;
-        if failed || !self.is_queue_working() || self.config_is_starved() {
-            return;
-        }
-        for (source, device) in (0..).zip(self.devices) {
-            let Some(device) = device.filter(|device| device.kind == Kind::Assigned) else {
-                continue;
-            };
-            let desired = self.desired(source, pasid..pasid + 1);
-            // The tables may have changed meanwhile: where the status is written there may be one.
-            if before.get(usize::from(source)) != Some(&desired) {
-                continue;
-            }
-            let Some((slot, entry, binding)) =
-                desired.into_iter().find(|(slot, ..)| matches!(slot, Slot::Pasid(_)))
-            else {
-                continue;
-            };
-            let before = held_before.get(usize::from(source)).copied().flatten();
-            let named = [entry, before].into_iter().flatten().any(|of| u64::from(of) == domain);
-            if !named {
-                continue;
-            }
-            let now = self.held(device.host).into_iter().find(|(of, _)| *of == slot);
-            let now = now.map(|(_, binding)| binding);
-            if now != binding {
-                wrong("bindings: of a PASID that was invalidated", &(slot, now, binding));
-            }
-            self.figures.bindings += 1;
-        }
-    }
-
-    /// Invalidates everything, and compares all bindings with the tables.
-    pub(super) fn expect_tables_everywhere(&mut self) {
-        if !self.is_queue_working() {
-            return;
-        }
-        let failures = self.host.failed_calls();
-        let before = [0, 1, 2].map(|source| self.desired(source, 0..1 << 20));
-        let Some(waits) = self.invalidate_everything() else { return };
-        if self.host.failed_calls() != failures
-            || self.memory.get(0) != u64::from(waits)
-            || self.config_is_starved()
-        {
-            return;
-        }
-        for (source, device) in (0..).zip(self.devices) {
-            let Some(device) = device.filter(|device| device.kind == Kind::Assigned) else {
-                continue;
-            };
-            let desired = self.desired(source, 0..1 << 20);
-            if before.get(usize::from(source)) != Some(&desired) {
-                continue;
-            }
-            let desired: Vec<_> = desired
-                .into_iter()
-                .filter_map(|(slot, _, binding)| Some((slot, binding?)))
-                .collect();
-            let held = self.held(device.host);
-            if held != desired {
-                wrong("bindings: after a global invalidation", &(source, held, desired));
-            }
-            self.figures.bindings += 1;
-        }
-    }
-
-    /// What the tables say of a PASID, by device.
-    pub(super) fn desired_of(&self, pasid: u32) -> [Vec<Wished>; 3] {
-        [0, 1, 2].map(|source| match self.device(source) {
-            Some(Device { kind: Kind::Assigned, .. }) => self.desired(source, pasid..pasid + 1),
-            _ => Vec::new(),
-        })
-    }
-
-    /// Whether descriptors that are queued now are carried out, of either width.
-    pub(super) fn is_queue_running(&self) -> bool {
-        let mirror = self.mirror();
-        let queue = &mirror.registers.queue;
-        queue.enabled && !queue.error && !queue.timeout && queue.head == queue.tail
-    }
-
-    fn is_queue_working(&self) -> bool {
-        let mirror = self.mirror();
-        let queue = &mirror.registers.queue;
-        queue.enabled && !queue.error && !queue.timeout && queue.address >> 11 & 1 == 1
-    }
-
-    /// What the tables say of the slots of a device: the entry's domain, and what is to be bound.
-    fn desired(&self, source: u8, pasids: std::ops::Range<u32>) -> Vec<Wished> {
-        let source_id = crate::program::pools::of(&crate::program::pools::SOURCES, source);
-        let mirror = self.mirror();
-        let unit = &mirror.registers.unit;
-        let desired = unit.desired(&*mirror.memory, source_id, pasids);
-        let binding = |mode| match mode {
-            Mode::PassThrough => Some(Binding::PassThrough),
-            Mode::FirstStage { table, levels, supervisor, write_protect, extended_accessed } => {
-                Some(Binding::FirstStage(vtd::spec::FirstStage {
-                    table: vtd::spec::Gpa(table),
-                    levels: if levels == 5 {
-                        FirstStageLevels::Five
-                    } else {
-                        FirstStageLevels::Four
-                    },
-                    supervisor,
-                    write_protect,
-                    extended_accessed,
-                }))
-            }
-            Mode::SecondStage { table, levels } => {
-                use vtd::spec::table::SecondStageLevels::{Five, Four, Three};
-                let levels = match levels {
-                    3 => Three,
-                    4 => Four,
-                    _ => Five,
-                };
-                Some(Binding::SecondStage(vtd::spec::table::SecondStage {
-                    table: vtd::spec::Gpa(table),
-                    levels,
-                    accessed_dirty: false,
-                }))
-            }
-            Mode::Nested => None,
-        };
-        let slot = |slot| match slot {
-            vtd_model::Slot::Rid => Some(Slot::Rid),
-            vtd_model::Slot::Pasid(number) => vtd::spec::Pasid::new(number).map(Slot::Pasid),
-        };
-        let entry = |entry: vtd_model::Desired| {
-            Some((slot(entry.slot)?, entry.domain, entry.mode.and_then(binding)))
-        };
-        desired.into_iter().filter_map(entry).collect()
     }
 }
 

@@ -4,14 +4,10 @@ use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::HostDevice;
-use vtd::spec::{Capabilities, Gpa, Iova, PageRequest, Pasid, SourceId};
-use vtd::{
-    Access, Attachment, Capacities, DeviceId, DmaError, Quotas, RemappingUnit, ResetKind,
-    RestoreOnto, Step, TranslationRequest, UnitConfig,
-};
+use vtd::spec::{Capabilities, SourceId};
+use vtd::{Attachment, Capacities, DeviceId, Quotas, RemappingUnit, Step, UnitConfig};
 
 use vtd_recording::format::Event;
-use vtd_recording::recorder::Requester;
 
 use super::card::Card;
 use super::eyes::Eyes;
@@ -20,22 +16,17 @@ use super::mirror::Mirror;
 use super::oracles::{Figures, wrong};
 use super::recording::{Output, Recording};
 use super::setup::Setup;
-use crate::program::pools::{
-    INTERRUPTS, PAGE_REQUESTS, PAGES, PASIDS, QUEUE, ROOTS, SOURCES, STATUS, of,
-};
+use crate::program::pools::{INTERRUPTS, PAGE_REQUESTS, QUEUE, ROOTS, SOURCES, STATUS, of};
 use crate::program::{
-    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, set_back,
-    write_entry,
+    Bits, HostFailure, Operation, Queued, RequestOperation, set_back, write_entry,
 };
 use crate::small_memory::{SmallMemory, Trap};
 
 /// How many steps of a default budget anything may take.
 const MOST_STEPS: u32 = 2_000;
-/// Address and S of a device-TLB invalidation of everything.
-const EVERY_PAGE: u64 = 0x7fff_ffff_ffff_f800;
 /// Of a step that is to do little, so that what is between two descriptors is seen.
 const SMALL_BUDGET: u32 = 2;
-const IQH: u64 = 0x80;
+pub(super) const IQH: u64 = 0x80;
 const IQT: u64 = 0x88;
 const GCMD: u64 = 0x18;
 const FSTS: u64 = 0x34;
@@ -64,21 +55,21 @@ pub(super) struct World {
     pub(super) eyes: Arc<Eyes>,
     pub(super) host: Arc<Host>,
     pub(super) unit: Arc<RemappingUnit>,
-    config: UnitConfig,
+    pub(super) config: UnitConfig,
     /// Of every device that was ever attached with a device TLB.
     pub(super) cards: Vec<(DeviceId, Arc<Card>)>,
     /// Which answers to page requests are still to come is not known.
     pub(super) answers_unknown: bool,
     /// By source-id of the pool.
     pub(super) devices: [Option<Device>; 3],
-    next_host_device: u64,
-    tail: u64,
-    waits: u32,
+    pub(super) next_host_device: u64,
+    pub(super) tail: u64,
+    pub(super) waits: u32,
     /// GCMD as the guest last wrote it, without one-shot bits.
-    command: u32,
-    legacy: bool,
+    pub(super) command: u32,
+    pub(super) legacy: bool,
     /// Nothing is under way: nobody but the guest's memory has been touched since the unit came to rest.
-    rested: bool,
+    pub(super) rested: bool,
     /// The guest is shown page requests.
     pub(super) page_requests: bool,
     pub(super) figures: Figures,
@@ -303,7 +294,7 @@ impl World {
         self.write(GCMD, 4, command.into());
     }
 
-    fn enqueue(&mut self, words: [u64; 2]) {
+    pub(super) fn enqueue(&mut self, words: [u64; 2]) {
         let place = QUEUE + self.tail;
         let (wide, size) = {
             let mirror = self.mirror();
@@ -322,7 +313,7 @@ impl World {
         self.enqueue(queued.words(self.waits));
     }
 
-    fn write_tail(&mut self) {
+    pub(super) fn write_tail(&mut self) {
         self.write(IQT, 8, self.tail);
     }
 
@@ -343,7 +334,7 @@ impl World {
     }
 
     /// A wait that writes its status, and the tail.
-    fn doorbell(&mut self) {
+    pub(super) fn doorbell(&mut self) {
         self.waits += 1;
         self.enqueue([0x25 | u64::from(self.waits) << 32, 0]);
         self.write_tail();
@@ -416,7 +407,7 @@ impl World {
         wrong("bounds: the unit does not come to rest", &self.unit.counts());
     }
 
-    fn heal(&self) {
+    pub(super) fn heal(&self) {
         self.host.stop_failing();
         self.record(|recording| recording.note("the VMM had every device tried again"));
         for device in self.unit.devices() {
@@ -427,7 +418,7 @@ impl World {
     }
 
     /// The devices answer what they have not; whether there was anything.
-    fn answer(&self) -> bool {
+    pub(super) fn answer(&self) -> bool {
         let mut any = false;
         for (device, card) in &self.cards {
             for id in card.take_later() {
@@ -447,7 +438,7 @@ impl World {
 
     /// Has the unit work in small steps until the last wait has written its status, or nothing is left to do. False if that takes
     /// too many: a shadow may have to be compared with a table that has no end.
-    fn settle_until_status(&mut self) -> bool {
+    pub(super) fn settle_until_status(&mut self) -> bool {
         for _ in 0..MOST_STEPS {
             if self.memory.get(STATUS) & 0xffff_ffff == u64::from(self.waits) {
                 return true;
@@ -465,7 +456,7 @@ impl World {
         false
     }
 
-    fn attach(&mut self, source: u8, kind: u8) {
+    pub(super) fn attach(&mut self, source: u8, kind: u8) {
         let source_id = SourceId(of(&SOURCES, source));
         let host = HostDevice(self.next_host_device);
         let (kind, attached) = match kind {
@@ -494,361 +485,5 @@ impl World {
 
     pub(super) fn device(&self, source: u8) -> Option<Device> {
         self.devices.get(usize::from(source)).copied().flatten()
-    }
-
-    fn live(&mut self, lifecycle: Lifecycle) {
-        match lifecycle {
-            Lifecycle::Attach { source, kind } => {
-                if self.device(source).is_none() {
-                    // What was answered before it came is not its own.
-                    self.answers_unknown = true;
-                    self.attach(source, kind);
-                }
-            }
-            Lifecycle::Release { source } => {
-                if let Some(device) = self.device(source) {
-                    self.answer();
-                    self.answers_unknown = true;
-                    if device.kind != Kind::Emulated {
-                        let source_id = SourceId(of(&SOURCES, source));
-                        self.record(|recording| recording.begin(Event::Release { source_id }));
-                    }
-                    if self.unit.release(device.id).is_err() {
-                        wrong("devices: a device that is attached is not released", &device);
-                    }
-                    self.settle();
-                    self.expect_nothing_held(device);
-                    if let Some(slot) = self.devices.get_mut(usize::from(source)) {
-                        *slot = None;
-                    }
-                }
-            }
-            Lifecycle::Renumber { source, new } => {
-                let source_id = SourceId(of(&SOURCES, new));
-                self.answers_unknown = true;
-                let Some(device) = self.device(source) else { return };
-                self.record(|recording| {
-                    let before = SourceId(of(&SOURCES, source));
-                    recording.begin(Event::Renumber { source_id: before, new: source_id });
-                });
-                if self.unit.renumber(device.id, source_id).is_ok() {
-                    self.devices.swap(source.into(), new.into());
-                    self.settle();
-                } else {
-                    self.record(|recording| recording.end(None));
-                }
-            }
-            Lifecycle::Retry { source } => {
-                if let Some(device) = self.device(source) {
-                    self.record(|recording| recording.note("the VMM had a device tried again"));
-                    // An emulated device has nothing to retry.
-                    let _emulated = self.unit.retry(device.id);
-                }
-            }
-            Lifecycle::Reset { power_on } => {
-                // What is under way ends here, or is done before it: both are to be seen.
-                if self.waits.is_multiple_of(2) {
-                    self.settle();
-                }
-                self.memory.disarm();
-                self.answers_unknown = true;
-                let failures = self.host.failed_calls();
-                self.record(|recording| {
-                    if !power_on {
-                        recording.note("the next reset is a warm one: FSTS and FRCD survive");
-                    }
-                    recording.begin(Event::Reset);
-                });
-                self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
-                self.eyes.forget();
-                self.mirror().reset(power_on);
-                self.settle();
-                self.tail = 0;
-                self.command = 0;
-                self.expect_power_on(failures);
-            }
-            Lifecycle::SaveAndRestore { fresh_host } => self.save_and_restore(fresh_host),
-            Lifecycle::Step { budget } => {
-                self.record(Recording::step);
-                let _left = self.unit.step(budget.into());
-            }
-            Lifecycle::Run => {
-                self.settle();
-                self.expect_tables_everywhere();
-            }
-        }
-    }
-
-    fn save_and_restore(&mut self, fresh_host: bool) {
-        if fresh_host {
-            // Else what is held is still to change.
-            self.settle();
-        }
-        let state = self.unit.save().unwrap_or_else(|error| wrong("save", &error));
-        let held = self.host.inner().model.bindings();
-        let contradicting = self.unit.counts().ledger.contradicting;
-        if contradicting != 0 && self.host.failed_calls() == 0 {
-            wrong("bindings: held against the tables, and no call has failed", &held);
-        }
-        let onto = if fresh_host {
-            let host = Arc::new(Host::new(Legal::default()));
-            for number in 1..self.next_host_device {
-                host.inner().model.add_device(HostDevice(number));
-            }
-            self.check_host_calls();
-            self.host = host;
-            self.config.host = Some(Arc::clone(&self.host) as _);
-            RestoreOnto::FreshHost
-        } else {
-            RestoreOnto::SameHost
-        };
-        self.record(|recording| recording.note("the unit is saved and restored here"));
-        let restored = RemappingUnit::restore(self.config.clone(), &state, onto);
-        let restored = Arc::new(restored.unwrap_or_else(|error| wrong("restore", &error)));
-        self.eyes.forget();
-        self.answers_unknown = true;
-        for device in self.devices.iter().flatten() {
-            let card = self.cards.iter().find(|(id, _)| *id == device.id);
-            if let Some((id, card)) = card {
-                card.take_later();
-                if restored.set_endpoint(*id, Arc::clone(card) as _).is_err() {
-                    wrong("restore: a device is not there", device);
-                }
-            }
-        }
-        if !fresh_host {
-            let again = restored.save().unwrap_or_else(|error| wrong("save", &error));
-            if again != state {
-                wrong("save: another state after a restore", &(state, again));
-            }
-        }
-        self.unit = restored;
-        // What was fetched and is not done is fetched again.
-        let head = self.unit.read(IQH, 8);
-        {
-            let mut mirror = self.mirror();
-            let queue = &mut mirror.registers.queue;
-            let mut behind = *queue;
-            behind.back();
-            if queue.enabled && queue.head != head && behind.head == head {
-                *queue = behind;
-                mirror.wait = None;
-            }
-        }
-        // Caches are no part of a state.
-        self.mirror().history.invalidated(vtd_model::Invalidation::Everything);
-        if fresh_host {
-            self.settle();
-            self.expect_held(&held, contradicting);
-        }
-        self.figures.restores += 1;
-    }
-
-    /// Global invalidations of every cache and a wait, done: what the wait wrote. `None` if the queue has stopped.
-    pub(super) fn invalidate_everything(&mut self) -> Option<u32> {
-        self.enqueue([0x11, 0]);
-        self.enqueue([0x37, 0]);
-        self.enqueue([0x12, 0]);
-        self.doorbell();
-        self.settle();
-        let mirror = self.mirror();
-        let queue = &mirror.registers.queue;
-        (!queue.error && queue.head == queue.tail).then_some(self.waits)
-    }
-
-    /// Changes a PASID-table entry and invalidates it by its old or its new domain, as drivers do.
-    fn rebind(&mut self, edit: &Edit, pasid: u8, old: bool) {
-        let number = of(&PASIDS, pasid);
-        let (table, index) = crate::program::table_of(number);
-        let edit = Edit { table, index, ..*edit };
-        let entry = edit.entry();
-        let before = self.memory.get(entry.place + 8) & 0xffff;
-        let present = self.memory.get(entry.place) & 1 == 1;
-        write_entry(&self.memory, &edit);
-        let after = self.memory.get(entry.place + 8) & 0xffff;
-        let domain = if old && present { before } else { after };
-        let held = self.held_domains(number);
-        let pasid = u64::from(number) << 32;
-        self.enqueue([0x17 | domain << 16 | pasid, 0]);
-        // Of half of them nothing is between the entry and the wait.
-        if edit.kind & 1 == 0 {
-            self.enqueue([0x26 | domain << 16 | pasid, 0]);
-            self.enqueue([0x22 | domain << 16, 0]);
-            self.invalidate_device_tlbs(number, EVERY_PAGE);
-        }
-        let failures = self.host.failed_calls();
-        let desired = self.desired_of(number);
-        self.doorbell();
-        if self.settle_until_status() {
-            // By the time that the status is there, and no later.
-            self.expect_tables_of(number, domain, &held, failures, &desired);
-        }
-        self.settle();
-        self.expect_tables_of(number, domain, &held, failures, &desired);
-    }
-
-    fn invalidate_device_tlbs(&mut self, pasid: u32, address: u64) {
-        for source in SOURCES.map(u64::from) {
-            self.enqueue([0x08 | source << 16 | u64::from(pasid) << 32, address]);
-        }
-    }
-
-    /// Changes a page-table entry and invalidates a page.
-    fn remap(&mut self, edit: &Edit, page: u8, pasid: u8, domain: u8) {
-        write_entry(&self.memory, edit);
-        let address = of(&PAGES, page) << 12;
-        let number = of(&PASIDS, pasid);
-        let domain = u64::from(of(&crate::program::pools::DOMAINS, domain)) << 16;
-        match edit.table {
-            Table::FirstStage(_) => {
-                self.enqueue([0x36 | domain | u64::from(number) << 32, address]);
-            }
-            _ => self.enqueue([0x32 | domain, address]),
-        }
-        self.invalidate_device_tlbs(number, address);
-        self.doorbell();
-        self.settle();
-    }
-
-    /// The same while a transfer through the page is under way, with invalidations of everything: until it is over no wait behind
-    /// them is.
-    fn remap_guarded(&mut self, edit: &Edit, page: u8, pasid: u8) {
-        self.settle();
-        let Some(device) = self.device(0).filter(|device| device.kind != Kind::Assigned) else {
-            return;
-        };
-        let Some(number) = Pasid::new(of(&PASIDS, pasid)) else { return };
-        let Ok(dma) = self.unit.dma(device.id, Some(number)) else { return };
-        let guard = dma.guard();
-        let requester = Requester { source_id: SourceId(of(&SOURCES, 0)), pasid: Some(number) };
-        let address = Iova(of(&PAGES, page) << 12);
-        self.request_begins(|open| requester.dma(address, Access::READ, &Err(open)));
-        let found = guard.translate(address, Access::READ);
-        self.record(|recording| recording.end(requester.dma(address, Access::READ, &found)));
-        let translated = found.is_ok();
-        drop(self.eyes.take_faults());
-        write_entry(&self.memory, edit);
-        if !self.is_queue_running() || !translated {
-            return;
-        }
-        self.enqueue([0x11, 0]);
-        self.enqueue([0x12, 0]);
-        self.doorbell();
-        self.mirror().held = true;
-        for _ in 0..16 {
-            let _step = self.unit.step(vtd::DEFAULT_BUDGET);
-            self.answer();
-        }
-        self.mirror().held = false;
-        drop(guard);
-        self.settle();
-    }
-
-    /// A request is recorded as one that is blocked, should it end the program before there is an answer.
-    fn request_begins(&self, line: impl FnOnce(DmaError) -> Option<Event>) {
-        self.record(|recording| {
-            line(DmaError::Blocked).into_iter().for_each(|line| recording.begin(line));
-        });
-    }
-
-    fn request(&mut self, request: &RequestOperation) {
-        let Some(device) = self.device(request.source) else { return };
-        let bits = request.bits;
-        let pasid = of(&PASIDS, request.pasid);
-        let pasid = if bits.has(4) { Pasid::new(pasid) } else { None };
-        let source_id = of(&SOURCES, request.source);
-        let address = of(&PAGES, request.page) << 12;
-        let access = match (bits.has(0), bits.has(3)) {
-            (true, _) => Access::WRITE,
-            (false, true) => Access::ZERO_LENGTH_READ,
-            (false, false) => Access::READ,
-        };
-        let access = if bits.has(1) && !bits.has(0) { access.executing() } else { access };
-        let access = if bits.has(2) { access.with_privilege() } else { access };
-        if request.kind == 3 {
-            let request = PageRequest {
-                source_id: SourceId(source_id),
-                pasid,
-                address: Iova(address),
-                read: !bits.has(3),
-                write: bits.has(0),
-                execute: bits.has(1),
-                privileged: bits.has(2),
-                last_in_group: bits.has(5),
-                group_index: 3,
-            };
-            self.page_request(device, &request);
-            return;
-        }
-        let Ok(dma) = self.unit.dma(device.id, pasid) else { return };
-        let asked = vtd_model::Request {
-            source_id,
-            pasid: pasid.map(Pasid::get),
-            address,
-            access: vtd_model::Access {
-                write: access.write,
-                execute: access.execute,
-                privileged: access.privileged,
-                zero_length: access.zero_length,
-            },
-        };
-        let since = {
-            let mut mirror = self.mirror();
-            mirror.catch_up();
-            mirror.history.moment()
-        };
-        drop(self.eyes.take_faults());
-        // What is left of the queue is carried out while the walk is under way, when the trap springs.
-        let trapped = self.memory.is_armed();
-        if trapped {
-            let unit = Arc::clone(&self.unit);
-            self.memory.set_meanwhile(move || {
-                for _ in 0..64 {
-                    if unit.step(vtd::DEFAULT_BUDGET) != Step::More {
-                        break;
-                    }
-                }
-            });
-        }
-        let guard = dma.guard();
-        let requester = Requester { source_id: SourceId(source_id), pasid };
-        match request.kind {
-            0 => {
-                self.request_begins(|open| requester.dma(Iova(address), access, &Err(open)));
-                let answer = guard.translate(Iova(address), access);
-                self.record(|recording| {
-                    recording.end(requester.dma(Iova(address), access, &answer));
-                });
-                let answer = answer.map(|found| (found.address().0, found.granted()));
-                self.memory.nothing_meanwhile();
-                self.judge_untranslated(&asked, since, answer, trapped);
-            }
-            1 => {
-                let plain = match access.write {
-                    true => TranslationRequest::READ_WRITE,
-                    false => TranslationRequest::READ,
-                };
-                let plain = if access.execute { plain.executing() } else { plain };
-                let wanted = if access.privileged { plain.with_privilege() } else { plain };
-                self.request_begins(|open| requester.translate(Iova(address), wanted, &Err(open)));
-                let answer = guard.translation_request(Iova(address), wanted);
-                self.record(|recording| {
-                    recording.end(requester.translate(Iova(address), wanted, &answer));
-                });
-                self.memory.nothing_meanwhile();
-                self.judge_translation(&asked, since, answer, trapped);
-            }
-            _ => {
-                self.request_begins(|open| {
-                    requester.translated(Gpa(address), access, &Err::<Gpa, _>(open))
-                });
-                let answer = guard.translated(Gpa(address), access);
-                self.record(|recording| {
-                    recording.end(requester.translated(Gpa(address), access, &answer));
-                });
-                self.memory.nothing_meanwhile();
-                self.judge_translated(&asked, since, answer);
-            }
-        }
     }
 }
