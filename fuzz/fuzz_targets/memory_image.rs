@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::run("memory_image", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::memory_image(bytes));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::run("page_requests", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::page_requests(bytes));

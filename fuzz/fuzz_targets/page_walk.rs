@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::run("page_walk", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::page_walk(bytes));

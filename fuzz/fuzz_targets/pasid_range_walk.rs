@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::run("pasid_range_walk", bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| vtd_fuzzing::targets::pasid_range_walk(bytes));

@@ -9,6 +9,7 @@ mod finding;
 mod folders;
 mod kept;
 mod lack;
+mod plain_search;
 mod planted;
 mod progress;
 mod reach;
@@ -41,6 +42,8 @@ fn attempt(arguments: &Arguments) -> Result<(), FuzzError> {
         planted::run(arguments, &interruption)
     } else if arguments.coverage {
         coverage::run(&interruption)
+    } else if arguments.search {
+        plain_search::run(arguments, &interruption)
     } else {
         campaign::run(arguments, &interruption)
     };

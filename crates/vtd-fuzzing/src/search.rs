@@ -45,6 +45,14 @@ impl Inputs {
         inputs
     }
 
+    /// Has this input be changed as well, until others have taken its place.
+    pub fn keep(&mut self, input: Vec<u8>) {
+        if self.kept.len() == KEPT {
+            self.kept.remove(0);
+        }
+        self.kept.push(input);
+    }
+
     fn number(&mut self) -> u64 {
         self.numbers ^= self.numbers << 13;
         self.numbers ^= self.numbers >> 7;

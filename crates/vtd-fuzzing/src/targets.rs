@@ -1,6 +1,6 @@
 //! The fuzz targets: what each does with its bytes.
 //!
-//! `fuzz/` gives each its program, the tests replay each one's kept corpus, and `cargo xtask fuzz` runs them by these names.
+//! `fuzz/` gives each a program of its own, with nothing of the others in it, the tests replay each one's kept corpus, and `cargo xtask fuzz` runs them by these names.
 
 use arbitrary::{Arbitrary, Unstructured};
 
@@ -42,15 +42,15 @@ const fn of_a_unit(name: &'static str, run: fn(&[u8]), record: fn(&[u8], Output)
 /// All of them.
 pub const TARGETS: [Target; 10] = [
     target("decoders", decoders),
-    target("pasid_range_walk", pasid_range_walk::check),
-    target("page_walk", page_walk::check),
+    target("pasid_range_walk", pasid_range_walk),
+    target("page_walk", page_walk),
     of_a_unit("invalidation_queue", invalidation_queue, record_invalidation_queue),
     target("reconciliation", reconciliation).of_width(reconciliation::RECORD),
     of_a_unit("whole_unit", whole_unit, record_whole_unit),
     of_a_unit("page_requests", page_requests, record_page_requests),
-    target("recording_parser", recording_lines::file),
-    target("state_restore", state_restore::check).of_width(state_restore::RECORD),
-    target("memory_image", memory_image::check),
+    target("recording_parser", recording_parser),
+    target("state_restore", state_restore).of_width(state_restore::RECORD),
+    target("memory_image", memory_image),
 ];
 
 /// Runs the target of this name, which is one of [`TARGETS`]; an unknown one does nothing.
@@ -61,27 +61,56 @@ pub fn run(name: &str, bytes: &[u8]) {
 }
 
 /// Bytes as entries and descriptors, and as a DMAR table.
-fn decoders(bytes: &[u8]) {
+pub fn decoders(bytes: &[u8]) {
     if let Ok(raw) = RawEntry::arbitrary(&mut Unstructured::new(bytes)) {
         raw.check();
     }
     dmar_table::check(bytes);
 }
 
-fn invalidation_queue(bytes: &[u8]) {
+/// A walk of a device's PASID table.
+pub fn pasid_range_walk(bytes: &[u8]) {
+    pasid_range_walk::check(bytes);
+}
+
+/// A request, and the tables that translate it.
+pub fn page_walk(bytes: &[u8]) {
+    page_walk::check(bytes);
+}
+
+/// Raw descriptors.
+pub fn invalidation_queue(bytes: &[u8]) {
     whole_unit::run_raw_queue(bytes);
 }
 
-fn reconciliation(bytes: &[u8]) {
+/// Edits and invalidations of bindings.
+pub fn reconciliation(bytes: &[u8]) {
     reconciliation::Program::from_bytes(bytes).run();
 }
 
-fn whole_unit(bytes: &[u8]) {
+/// A program.
+pub fn whole_unit(bytes: &[u8]) {
     whole_unit::run(bytes);
 }
 
-fn page_requests(bytes: &[u8]) {
+/// Page requests.
+pub fn page_requests(bytes: &[u8]) {
     whole_unit::run_page_requests(bytes);
+}
+
+/// A recording.
+pub fn recording_parser(bytes: &[u8]) {
+    recording_lines::file(bytes);
+}
+
+/// A saved state.
+pub fn state_restore(bytes: &[u8]) {
+    state_restore::check(bytes);
+}
+
+/// Regions of memory, and a file.
+pub fn memory_image(bytes: &[u8]) {
+    memory_image::check(bytes);
 }
 
 fn record_invalidation_queue(bytes: &[u8], output: Output) {

@@ -34,6 +34,9 @@ pub(crate) struct Arguments {
     /// With the address sanitizer, which takes a nightly toolchain
     #[arg(long)]
     pub(crate) address: bool,
+    /// A plain search from the kept corpus, which needs nothing beside Rust, instead of libFuzzer. It does not know what an input reaches
+    #[arg(long, conflicts_with_all = ["address", "keep", "options"])]
+    pub(crate) search: bool,
     /// Inputs that reach what no kept one does are made smaller and go into corpus/fuzz, which is for the project to keep
     #[arg(long)]
     pub(crate) keep: bool,
@@ -41,10 +44,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", conflicts_with_all = ["keep", "planted", "coverage"])]
     pub(crate) fault: Option<u16>,
     /// Shows what the kept corpus covers of the library crates, writes docs/coverage.md, and fuzzes nothing
-    #[arg(long, conflicts_with_all = ["targets", "planted", "keep", "address"])]
+    #[arg(long, conflicts_with_all = ["targets", "planted", "keep", "address", "search"])]
     pub(crate) coverage: bool,
     /// Shows that each planted fault is found from an empty corpus, and fuzzes nothing else
-    #[arg(long, conflicts_with_all = ["targets", "keep", "address"])]
+    #[arg(long, conflicts_with_all = ["targets", "keep", "address", "search"])]
     pub(crate) planted: bool,
     /// Only the planted faults of these numbers
     #[arg(long, value_delimiter = ',', requires = "planted", value_name = "NUMBER,…")]

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::arguments::Arguments;
-use super::finding::{Finder, Finding};
+use super::finding::Finder;
 use super::folders::root;
 use super::lack::{Lack, survey};
 use super::watch::Watch;
@@ -44,12 +44,7 @@ pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<
             println!("{target:18} {}", kept::keep(&campaign, interruption)?);
         }
     }
-    let found = finder.into_found();
-    if found.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<_> = found.iter().map(Finding::to_string).collect();
-    Err(FuzzError::Found(names.join("\n       ")))
+    finder.into_result()
 }
 
 /// A target that is run.
@@ -66,7 +61,11 @@ pub(crate) struct Campaign {
 }
 
 impl Campaign {
-    fn new(programs: &Path, target: &str, arguments: &Arguments) -> Result<Self, FuzzError> {
+    pub(crate) fn new(
+        programs: &Path,
+        target: &str,
+        arguments: &Arguments,
+    ) -> Result<Self, FuzzError> {
         // What leads to a planted fault is no start for anything else.
         let (corpus, artifacts) = match arguments.fault {
             None => ("fuzz/corpus".to_string(), "fuzz/artifacts".to_string()),

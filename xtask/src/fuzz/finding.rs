@@ -36,8 +36,18 @@ impl Finder {
         Self { program: None, fault, found: Vec::new() }
     }
 
-    pub(crate) fn into_found(self) -> Vec<Finding> {
-        self.found
+    /// One that has the program already.
+    pub(crate) const fn with(program: SearchProgram, fault: Option<u16>) -> Self {
+        Self { program: Some(program), fault, found: Vec::new() }
+    }
+
+    /// An error that names all that was found, if anything was.
+    pub(crate) fn into_result(self) -> Result<(), FuzzError> {
+        if self.found.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = self.found.iter().map(Finding::to_string).collect();
+        Err(FuzzError::Found(names.join("\n       ")))
     }
 
     /// Makes an input smaller, keeps it as a regression, and says what it does and how to look at it.

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::FuzzError;
@@ -66,25 +67,65 @@ impl SearchProgram {
         files: &[&Path],
         interruption: &Interruption,
     ) -> Result<Ended, FuzzError> {
-        let failed = |error| FuzzError::failed("vtd-search", error);
         let mut command = self.command();
-        command.args(arguments).args(files).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut process = Process::start(&mut command).map_err(failed)?;
+        command.args(arguments).args(files).stderr(Stdio::null());
+        let mut run = Run::start(command)?;
+        match run.wait(Some(PATIENCE), interruption)? {
+            None => Ok(Ended::OutOfTime),
+            Some(status) => Ok(Ended::Said(run.printed(), status.success())),
+        }
+    }
+}
+
+/// It, while it runs.
+pub(crate) struct Run {
+    process: Process,
+    /// It may print more than a pipe holds.
+    reader: JoinHandle<String>,
+}
+
+impl Run {
+    pub(crate) fn start(mut command: Command) -> Result<Self, FuzzError> {
+        command.stdout(Stdio::piped());
+        let mut process =
+            Process::start(&mut command).map_err(|error| FuzzError::failed("vtd-search", error))?;
         let output = process.child().stdout.take();
-        // It may print more than a pipe holds.
         let reader = std::thread::spawn(move || {
             let mut bytes = Vec::new();
-            output.map(|mut output| output.read_to_end(&mut bytes));
+            // What was read before an error counts.
+            let _read = output.map(|mut output| output.read_to_end(&mut bytes));
             String::from_utf8_lossy(&bytes).into_owned()
         });
+        Ok(Self { process, reader })
+    }
+
+    fn wait(
+        &mut self,
+        patience: Option<Duration>,
+        interruption: &Interruption,
+    ) -> Result<Option<ExitStatus>, FuzzError> {
         let start = Instant::now();
-        while process.wait(Duration::from_millis(50)).is_none() {
+        loop {
             interruption.check()?;
-            if start.elapsed() > PATIENCE {
-                return Ok(Ended::OutOfTime);
+            let ended = self.process.wait(Duration::from_millis(50));
+            if ended.is_some() || patience.is_some_and(|patience| start.elapsed() > patience) {
+                return Ok(ended);
             }
         }
-        let text = reader.join().unwrap_or_default();
-        Ok(Ended::Said(text, process.ended().is_some_and(|status| status.success())))
+    }
+
+    fn printed(self) -> String {
+        self.reader.join().unwrap_or_default()
+    }
+
+    /// What it has printed once it has ended, or once its time is up.
+    pub(crate) fn text(
+        mut self,
+        patience: Option<Duration>,
+        interruption: &Interruption,
+    ) -> Result<String, FuzzError> {
+        self.wait(patience, interruption)?;
+        self.process.kill();
+        Ok(self.printed())
     }
 }

@@ -1,7 +1,8 @@
 //! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
 //!
-//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `replay TARGET FILE…`, `rate TARGET SECONDS
-//! [FILE…]`: executions a second, `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
+//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `explore SEED SECONDS TARGET
+//! FILE…`: does so for a time, from these inputs. `replay TARGET FILE…`, `rate TARGET SECONDS [FILE…]`: executions a second,
+//! `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -55,6 +56,12 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
                 None => println!("nothing"),
             }
         }
+        ["explore", seed, seconds, name, files @ ..] => {
+            let number = |text: &str| text.parse().map_err(|_| format!("no number: {text}"));
+            let files: Result<Vec<_>, _> = files.iter().map(|file| read(file)).collect();
+            let time = Duration::from_secs(number(seconds)?);
+            explore(target(name)?, number(seed)?, time, files?);
+        }
         ["replay", name, files @ ..] => {
             let run = target(name)?.run;
             for file in files {
@@ -87,9 +94,37 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
                 written.map_err(|error| format!("{}: {error}", folder.display()))?;
             }
         }
-        _ => return Err("search, replay, rate, minimise, list, record, seeds or targets".into()),
+        _ => {
+            return Err(
+                "search, explore, replay, rate, minimise, list, record, seeds or targets".into()
+            );
+        }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs these inputs, then others for a time; prints how many, and the one that an oracle objects to.
+fn explore(target: Target, seed: u64, time: Duration, files: Vec<Vec<u8>>) {
+    let start = Instant::now();
+    let mut made = Inputs::new(seed, MOST_RECORDS);
+    let mut files = files.into_iter();
+    let mut input = Vec::new();
+    let mut executions = 0_u64;
+    loop {
+        match files.next() {
+            Some(file) => {
+                made.keep(file.clone());
+                input = file;
+            }
+            None if start.elapsed() >= time => break println!("nothing {executions}"),
+            None => made.next(&mut input),
+        }
+        executions += 1;
+        if outcome(target.run, &input).is_some() {
+            let input: String = input.iter().map(|byte| format!("{byte:02x}")).collect();
+            break println!("found {executions} {input}");
+        }
+    }
 }
 
 /// How many inputs of a search are run before more are made.
