@@ -1,27 +1,39 @@
 #!/usr/bin/env bash
 # Builds every target for the engines of ClusterFuzzLite and OSS-Fuzz: program, seed corpus, dictionary and options into $OUT.
-# Needs OUT; takes SANITIZER (address, or none where no engine is meant) and RUSTFLAGS as those engines set them.
+# Needs OUT and zip; takes WORK, SANITIZER, RUSTUP_TOOLCHAIN and RUSTFLAGS as those engines set them. Without an engine:
+#   OUT=/somewhere SANITIZER=address fuzz/build.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${OUT:?where the programs go}"
-sanitizer="${SANITIZER:-address}"
+command -v zip >/dev/null || { echo "missing: zip (Debian: apt-get install zip)" >&2; exit 3; }
+mkdir -p "$OUT"
 
-# Their base image has a nightly of its own, which RUSTUP_TOOLCHAIN may name; without one, nightly.
-toolchain=()
-if [ "$sanitizer" != none ] && [ -z "${RUSTUP_TOOLCHAIN:-}" ]; then
-    toolchain=(+nightly)
+# Where an engine has a folder for what is in between, it goes there. A coverage build is the engine's own, which expects the usual folder.
+if [ -n "${WORK:-}" ] && [ "${SANITIZER:-}" != coverage ]; then
+    export CARGO_TARGET_DIR="$WORK/target"
 fi
-cargo "${toolchain[@]}" fuzz build --sanitizer "$sanitizer" --release ${CARGO_FUZZ_TARGET_DIR:+--target-dir "$CARGO_FUZZ_TARGET_DIR"}
+# Their image has a nightly of its own and names it; elsewhere only `none` does without one.
+arguments=()
+case "${SANITIZER:-address}" in
+none) arguments+=(--sanitizer none) ;;
+# Their cargo takes this for a coverage build.
+coverage) ;;
+*)
+    export RUSTUP_TOOLCHAIN="${RUSTUP_TOOLCHAIN:-nightly}"
+    arguments+=(--sanitizer "${SANITIZER:-address}")
+    ;;
+esac
+cargo fuzz build -O "${arguments[@]}"
 
-folder="${CARGO_FUZZ_TARGET_DIR:-fuzz/target}"
-built=$(dirname "$(find "$folder" -path '*/release/whole_unit' -type f | head -n 1)")
+host=$(rustc -vV | sed -n 's/^host: //p')
+built="${CARGO_TARGET_DIR:-fuzz/target}/$host/release"
 for source in fuzz/fuzz_targets/*.rs; do
     target=$(basename "$source" .rs)
     cp "$built/$target" "$OUT/"
     # Flat: seeds and regressions in one archive.
     rm -f "$OUT/${target}_seed_corpus.zip"
-    find "corpus/fuzz/$target" -type f -print0 | sort -z |
-        xargs -0 zip --quiet --junk-paths "$OUT/${target}_seed_corpus.zip"
+    find "corpus/fuzz/$target" -type f | LC_ALL=C sort |
+        zip --quiet --junk-paths -X "$OUT/${target}_seed_corpus.zip" -@
     if [ -f "fuzz/dictionaries/$target.dict" ]; then
         cp "fuzz/dictionaries/$target.dict" "$OUT/"
     fi

@@ -48,7 +48,7 @@ pub(crate) fn run(interruption: &Interruption) -> Result<(), FuzzError> {
     if !lacks.is_empty() {
         return Err(FuzzError::Lacks(lacks));
     }
-    let folder = target("coverage");
+    let folder = target().join("coverage");
     let status = Command::new("cargo")
         .current_dir(root())
         .args(["tarpaulin", "--engine", "llvm", "--skip-clean", "--locked", "--out", "Json"])

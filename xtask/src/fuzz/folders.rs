@@ -8,12 +8,12 @@ pub(crate) fn root() -> PathBuf {
     xtask.parent().unwrap_or(xtask).to_path_buf()
 }
 
-/// A folder of what cargo builds: within `CARGO_TARGET_DIR` where that is set, else within `target`.
-pub(crate) fn target(name: &str) -> PathBuf {
+/// The folder of what cargo builds: `CARGO_TARGET_DIR` where that is set, else `target`.
+pub(crate) fn target() -> PathBuf {
     let given = std::env::var_os("CARGO_TARGET_DIR").filter(|given| !given.is_empty());
     // Relative to where cargo was called, which is where this runs.
     let here = std::env::current_dir().unwrap_or_default();
-    given.map_or_else(|| root().join("target"), |given| here.join(given)).join(name)
+    given.map_or_else(|| root().join("target"), |given| here.join(given))
 }
 
 /// As it is said to people: from the project's folder, if it lies in it.

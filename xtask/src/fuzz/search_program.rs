@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::FuzzError;
-use super::folders::{root, target};
+use super::folders::{self, root};
 use crate::interruption::Interruption;
 use crate::process::Process;
 
@@ -31,19 +31,21 @@ pub(crate) enum Ended {
 impl SearchProgram {
     /// Builds it. Cargo shows how far it is.
     pub(crate) fn build() -> Result<Self, FuzzError> {
-        Self::build_in("search", &[])
+        Self::build_in(&folders::target(), &[])
     }
 
     /// Builds it with planted faults that can be switched on, and switches one on.
     pub(crate) fn build_planted(fault: Option<u16>) -> Result<Self, FuzzError> {
-        Ok(Self { fault, ..Self::build_in("planted-search", &["--features", "planted"])? })
+        Ok(Self {
+            fault,
+            ..Self::build_in(&folders::target().join("planted-search"), &["--features", "planted"])?
+        })
     }
 
-    fn build_in(folder: &str, features: &[&str]) -> Result<Self, FuzzError> {
-        let target = target(folder);
+    fn build_in(target: &Path, features: &[&str]) -> Result<Self, FuzzError> {
         let mut command = Command::new("cargo");
         command.current_dir(root()).args(["build", "--release", "--target-dir"]);
-        command.arg(&target).args(["--package", "vtd-fuzzing", "--bin", "vtd-search"]);
+        command.arg(target).args(["--package", "vtd-fuzzing", "--bin", "vtd-search"]);
         let status = command.args(features).status();
         let status = status.map_err(|error| FuzzError::failed("cargo", error))?;
         if !status.success() {

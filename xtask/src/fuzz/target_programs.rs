@@ -37,7 +37,8 @@ pub(crate) fn wanted(arguments: &Arguments) -> Result<Vec<String>, FuzzError> {
 /// Builds the programs of these targets; the folder they are in. Cargo shows how far it is.
 pub(crate) fn build(arguments: &Arguments, targets: &[String]) -> Result<PathBuf, FuzzError> {
     // A planted build is one for itself, so that nobody takes it for another.
-    let folder = target(if arguments.fault.is_some() { "planted-fuzz" } else { "fuzz" });
+    let name = if arguments.fault.is_some() { "planted-fuzz" } else { "fuzz" };
+    let folder = target().join(name);
     let mut command = Command::new("cargo");
     if arguments.address {
         command.arg("+nightly");
