@@ -21,6 +21,8 @@ const ROUNDS: usize = 16;
 struct Chosen {
     bytes: Vec<u8>,
     reason: Edges,
+    /// It may still be made smaller.
+    shrinks: bool,
 }
 
 /// Keeps as few of the inputs that libFuzzer has found as reach all that no kept one does, each as small as it can be. What is kept
@@ -32,7 +34,7 @@ pub(crate) fn keep(campaign: &Campaign, interruption: &Interruption) -> Result<S
     let before = known.len();
     let mut chosen = Vec::new();
     for (path, reason) in choose(&found, &mut known) {
-        chosen.push(Chosen { bytes: fs::read(&path).map_err(at(&path))?, reason });
+        chosen.push(Chosen { bytes: fs::read(&path).map_err(at(&path))?, reason, shrinks: true });
     }
     for _ in 0..ROUNDS {
         if !shrink(campaign, &mut chosen, interruption)? {
@@ -76,7 +78,10 @@ fn shrink(
     interruption: &Interruption,
 ) -> Result<bool, FuzzError> {
     let folder = tempfile::tempdir().map_err(|error| FuzzError::failed("a folder", error))?;
-    for (number, input) in chosen.iter().enumerate() {
+    for (number, input) in chosen.iter_mut().enumerate() {
+        if !std::mem::take(&mut input.shrinks) {
+            continue;
+        }
         for (variant, bytes) in smaller(&input.bytes).enumerate() {
             let path = folder.path().join(format!("{number}-{variant}"));
             fs::write(&path, bytes).map_err(at(&path))?;
@@ -90,7 +95,7 @@ fn shrink(
         let Some(input) = number.and_then(|number| chosen.get_mut(number)) else { continue };
         let bytes = fs::read(&path).map_err(at(&path))?;
         if bytes.len() < input.bytes.len() && input.reason.is_subset(&edges) {
-            input.bytes = bytes;
+            (input.bytes, input.shrinks) = (bytes, true);
             any = true;
         }
     }

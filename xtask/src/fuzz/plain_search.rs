@@ -59,7 +59,7 @@ pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<
             let each = outcome.executions / arguments.time;
             let found = usize::from(outcome.found.is_some());
             println!(
-                "{target:18} {} s, {} runs, {each}/s, {found} found",
+                "{target:18} {} s, {found} found, {each}/s, {} runs",
                 arguments.time, outcome.executions
             );
             outcomes.push((target, outcome));

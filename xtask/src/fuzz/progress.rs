@@ -70,7 +70,8 @@ impl Progress {
             None => format!("{reached} edges"),
         };
         let [executions, each] = [executions, each].map(grouped);
-        format!("{executions} runs, {each}/s, {of}, {corpus} inputs, {found} found")
+        // What matters most stands first: a narrow terminal shows no more.
+        format!("{found} found, {of}, {corpus} inputs, {each}/s, {executions} runs")
     }
 }
 
@@ -135,11 +136,11 @@ mod tests {
         let progress = Progress { executions: 1_234_567, reached: 931, edges: 8120, corpus: 204 };
         assert_eq!(
             progress.said(Duration::from_secs(10), 0),
-            "1,234,567 runs, 123,456/s, 931 of 8120 edges (11 %), 204 inputs, 0 found"
+            "0 found, 931 of 8120 edges (11 %), 204 inputs, 123,456/s, 1,234,567 runs"
         );
         assert_eq!(
             Progress::default().said(Duration::ZERO, 1),
-            "0 runs, 0/s, 0 edges, 0 inputs, 1 found"
+            "1 found, 0 edges, 0 inputs, 0/s, 0 runs"
         );
     }
 

@@ -66,7 +66,7 @@ impl Watch {
     ) -> Result<Vec<PathBuf>, FuzzError> {
         let bar = ProgressBar::new(time);
         let style =
-            ProgressStyle::with_template("{prefix:18} {bar:12} {pos:>3}/{len} s  {wide_msg}");
+            ProgressStyle::with_template("{prefix:18} {bar:8} {pos:>3}/{len} s  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_prefix(target.to_string());
         let mut found = Vec::new();
