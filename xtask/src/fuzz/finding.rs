@@ -20,7 +20,9 @@ pub(crate) struct Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}, in {}", self.target, self.message, short(&self.input))
+        // What it is in full has been shown.
+        let message: String = self.message.chars().take(60).collect();
+        write!(f, "{}: {message}…, in {}", self.target, short(&self.input))
     }
 }
 
@@ -64,7 +66,7 @@ impl Finder {
             None => SearchProgram::build()?,
         };
         let look = Look { program: &program, campaign, interruption };
-        let looked = look.look_at(file, self.fault.is_none());
+        let looked = look.look_at(file, self.fault);
         self.program = Some(program);
         let (finding, text) = looked?;
         self.found.push(finding);
@@ -79,7 +81,7 @@ struct Look<'l> {
 }
 
 impl Look<'_> {
-    fn look_at(&self, file: &Path, keep: bool) -> Result<(Finding, String), FuzzError> {
+    fn look_at(&self, file: &Path, fault: Option<u16>) -> Result<(Finding, String), FuzzError> {
         let target = &self.campaign.target;
         let (message, small) = match self.objection(file)? {
             Some(message) => (message, self.minimised(file)?),
@@ -89,9 +91,9 @@ impl Look<'_> {
         let message = self.objection(&small)?.unwrap_or(message);
         let bytes = fs::read(&small).map_err(at(&small))?;
         let name = name(&message, &bytes);
-        let folder = match keep {
-            true => self.campaign.kept.join("regressions"),
-            false => self.campaign.artifacts.clone(),
+        let folder = match fault {
+            None => self.campaign.kept.join("regressions"),
+            Some(_) => self.campaign.artifacts.clone(),
         };
         let input = folder.join(&name);
         fs::create_dir_all(&folder).map_err(at(&folder))?;
@@ -109,8 +111,12 @@ impl Look<'_> {
                 "\n  to look at it: cargo run --release -p vtd-cli -- replay --step {recording}"
             );
         }
+        let (planted, features) = match fault {
+            None => (String::new(), ""),
+            Some(fault) => (format!("VTD_PLANTED={fault} "), "--features planted "),
+        };
         text += &format!(
-            "\n  to run it: cargo run --release -p vtd-fuzzing --bin vtd-search -- replay {target} {}",
+            "\n  to run it: {planted}cargo run --release -p vtd-fuzzing {features}--bin vtd-search -- replay {target} {}",
             short(&input)
         );
         Ok((Finding { target: target.clone(), message, input }, text))
