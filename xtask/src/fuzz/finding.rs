@@ -21,8 +21,10 @@ pub(crate) struct Finding {
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What it is in full has been shown.
-        let message: String = self.message.chars().take(60).collect();
-        write!(f, "{}: {message}…, in {}", self.target, short(&self.input))
+        let cut = self.message.char_indices().nth(60).map(|(end, _)| end);
+        let message = cut.and_then(|end| self.message.get(..end)).unwrap_or(&self.message);
+        let more = if cut.is_some() { "…" } else { "" };
+        write!(f, "{}: {message}{more}, in {}", self.target, short(&self.input))
     }
 }
 
