@@ -274,7 +274,14 @@ mod tests {
         let small = minimise(run, &input, RECORD);
         assert_eq!((small.len(), small[0]), (RECORD, 7));
         assert!(small[1..].iter().all(|byte| *byte == 0));
-        assert_eq!(minimise(run, &input, 1), [7]);
+    }
+
+    #[test]
+    fn of_bytes_those_that_matter_are_left() {
+        fn run(input: &[u8]) {
+            assert!(!input.windows(2).any(|pair| pair == [7, 8]), "pairs: one");
+        }
+        assert_eq!(minimise(run, &[1, 2, 7, 8, 3, 4, 5], 1), [7, 8]);
     }
 
     #[test]
