@@ -33,6 +33,8 @@ mod shadow_saved;
 #[cfg(test)]
 mod stage_one;
 #[cfg(test)]
+mod tags;
+#[cfg(test)]
 mod torn_entry;
 #[cfg(test)]
 mod wanted;
