@@ -631,11 +631,13 @@ fn what_decodes_comes_back() -> Result<(), CapabilityError> {
         state ^= state << 17;
         state
     };
-    for ecap in [ECAP, ECAP | DT, ECAP | IR, ECAP | DT | PRS, ECAP | DT | DIT, ECAP | PDS, FULL] {
+    let all = [ECAP, ECAP | DT, ECAP | IR, ECAP | DT | PRS, ECAP | DT | DIT, ECAP | PDS, FULL];
+    // Under Miri the last alone.
+    for ecap in all.into_iter().skip(if cfg!(miri) { 6 } else { 0 }) {
         let caps = Capabilities::new(CAP | 0x3f << 48, ecap)?;
         for kind in 1..=9 {
             let mut well_formed = 0;
-            for _ in 0..if cfg!(miri) { 100 } else { 3_000 } {
+            for _ in 0..if cfg!(miri) { 1_000 } else { 3_000 } {
                 // Few bits at a time, or hardly anything would be well formed.
                 let qw0 = next() & next() & next();
                 let qw1 = next() & next() & next();
@@ -647,7 +649,7 @@ fn what_decodes_comes_back() -> Result<(), CapabilityError> {
                     assert_eq!(again, Ok(descriptor), "{raw:x?}");
                 }
             }
-            assert!(cfg!(miri) || well_formed > 0 || ecap != FULL, "type {kind}");
+            assert!(well_formed > 0 || ecap != FULL, "type {kind}");
         }
     }
     Ok(())

@@ -17,8 +17,11 @@ const INDICES: [u64; 6] = [0, 1, 2, 3, 0x1f7, 0x1ff];
 const TABLES: u64 = 7;
 const PASIDS: [u32; 3] = [0, 1, 62];
 
-/// Changes of the tables, each compared.
-const ROUNDS: u32 = if cfg!(miri) { 2 } else { 40 };
+/// Changes of the tables, each compared. The first ones find hardly anything bound.
+const ROUNDS: u32 = if cfg!(miri) { 10 } else { 40 };
+
+/// Runs of a program.
+const SEEDS: u64 = if cfg!(miri) { 1 } else { 4 };
 
 fn table(number: u64) -> u64 {
     0x80_0000 + number * 0x1000
@@ -252,12 +255,13 @@ fn domain_of(ledger: &Ledger, (device, slot): (u32, Slot)) -> u16 {
 #[test]
 fn what_is_mapped_follows_the_tables() {
     for cuts in [true, false] {
-        for seed in 1..=4_u64 {
+        for seed in 1..=SEEDS {
             let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let quotas = Quotas::default();
             let (calls, compared) =
                 run(&Program { cuts, fails: false, quotas, seed, rounds: ROUNDS });
-            assert!(cfg!(miri) || calls > 100 && compared > 20, "{calls} {compared}");
+            let rounds = ROUNDS as usize;
+            assert!(calls > rounds * 5 / 2 && compared > rounds / 2, "{calls} {compared}");
         }
     }
 }
@@ -267,13 +271,13 @@ fn what_is_mapped_follows_the_tables() {
 fn a_host_that_fails_never_keeps_what_is_stale() {
     let mut all = 0;
     for cuts in [true, false] {
-        for seed in 7..=10_u64 {
+        for seed in 7..7 + SEEDS {
             let seed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let quotas = Quotas::default();
             all += run(&Program { cuts, fails: true, quotas, seed, rounds: ROUNDS }).0;
         }
     }
-    assert!(cfg!(miri) || all > 1_000, "{all}");
+    assert!(all as u64 > u64::from(ROUNDS) * SEEDS * 6, "{all}");
 }
 
 // feature: 7.shadows: quotas of mapped ranges
