@@ -64,3 +64,21 @@ fn the_oldest_entry_of_a_set_gives_way() {
         assert_eq!(found, *left, "{filled:?}");
     }
 }
+
+#[test]
+fn other_entries_stay() {
+    // (capacity, what is dropped of 0 to f): ranges of fewer indices than there is room for, and of more
+    for (capacity, range) in
+        [(64, 3..=5), (64, 8..=15), (64, 0..=200), (64, 8..=300), (4, 12..=300), (4, 13..=13)]
+    {
+        let mut cache = InterruptEntryCache::new(capacity);
+        (0..16).for_each(|index| cache.fill(cache.begin(), index, entry(0x31)));
+        let there = |cache: &InterruptEntryCache| -> Vec<u16> {
+            (0..16).filter(|index| cache.get(*index).is_some()).collect()
+        };
+        let mut expected = there(&cache);
+        expected.retain(|index| !range.contains(index));
+        cache.invalidate(range.clone());
+        assert_eq!(there(&cache), expected, "{capacity}: {range:?}");
+    }
+}

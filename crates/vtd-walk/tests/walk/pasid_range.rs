@@ -189,6 +189,15 @@ fn a_directory_that_leads_nowhere_costs_one_step() {
         assert_eq!(range.step(&mut budget), RangeStep::End);
         assert_eq!(100_000 - budget, steps, "{entry:x}");
     }
+    // From the middle of what an absent entry covers: (first PASID, steps)
+    for (start, steps) in [(1, 128), (0x3f, 128), (0x40, 127), (0x1f, 128), (0x1fff, 1)] {
+        let guest = Guest::new(&[(0x5000, 0)]);
+        let (context, caps) = (context(0x5001), most());
+        let mut range = PasidRange::new(&guest, &caps, &context, start, 1 << 20);
+        let mut budget = 1_000;
+        assert_eq!(range.step(&mut budget), RangeStep::End);
+        assert_eq!(1_000 - budget, steps, "from {start:x}");
+    }
     // An unreadable directory
     let guest = Guest::new(&[]);
     assert_eq!(walk(&guest, 0x5001, 0, 1 << 20, 128), (vec![], 1));
