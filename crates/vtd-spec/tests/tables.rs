@@ -370,3 +370,32 @@ fn bindings() {
         assert_eq!(binding.to_string(), text);
     }
 }
+
+#[test]
+fn fields_at_fault_in_legacy_context_entries() -> Result<(), CapabilityError> {
+    let caps = most()?.with_host_address_width(40)?;
+    // Neither DT nor PT.
+    let few = Capabilities::new(0x0000_0000_222f_0e86, 0x0000_c898_0000_0f02)?;
+    let rows = [
+        (caps, [0x5011, 1], 0xb, "reserved 11:4"),
+        (caps, [0x5801, 1], 0xb, "reserved 11:4"),
+        (caps, [0x5001, 0x81], 0xb, "reserved 127:88 and 71"),
+        (caps, [0x5001, 0x100_0001], 0xb, "reserved 127:88 and 71"),
+        (caps, [0x100_0000_5001, 1], 0xb, "second-stage table beyond the host address width"),
+        (caps, [0x5001, 0], 3, "AW"),
+        (caps, [0x5001, 4], 3, "AW"),
+        (caps, [0x5009, 1], 3, "AW"),
+        (caps, [0x500d, 1], 3, "TT"),
+        (few, [0x5005, 1], 3, "TT"),
+        (few, [0x5009, 1], 3, "TT"),
+        (few, [0x5009, 3], 3, "TT"),
+    ];
+    for (caps, raw, code, field) in rows {
+        let Entry::Malformed(why) = LegacyContextEntry::decode(raw, &caps) else {
+            panic!("{raw:x?} is well formed");
+        };
+        assert_eq!((why.reason.code(), why.field), (code, field), "{raw:x?}");
+        assert_eq!((why.fpd, why.domain), (false, Some(DomainId(0))));
+    }
+    Ok(())
+}
