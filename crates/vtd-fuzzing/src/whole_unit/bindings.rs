@@ -1,5 +1,6 @@
 //! What the host has to hold for assigned devices.
 
+use vtd::Attachment;
 use vtd::host::HostDevice;
 use vtd::spec::{Binding, FirstStageLevels, Slot};
 use vtd_model::Mode;
@@ -49,10 +50,28 @@ impl World {
         of_device.map(|(_, slot, binding)| (slot, binding)).collect()
     }
 
-    /// What was held before holds again, but for as many slots as held what a failed call had left there.
-    pub(super) fn expect_held(&mut self, held: &[(HostDevice, Slot, Binding)], left: usize) {
+    /// What the host holds, but for what a failed call has left there: a fresh host is not given that.
+    pub(super) fn held_by_the_tables(&self) -> Vec<(HostDevice, Slot, Binding)> {
+        let mut held = self.host.inner().model.bindings();
+        for device in self.unit.devices() {
+            let Attachment::Assigned(host) = device.attachment else { continue };
+            for (slot, state) in self.unit.slots(device.id) {
+                if !state.contradicts() {
+                    continue;
+                }
+                if self.host.failed_calls() == 0 {
+                    wrong("bindings: held against the tables, and no call has failed", &state);
+                }
+                held.retain(|(holder, of, _)| (*holder, *of) != (host, slot));
+            }
+        }
+        held
+    }
+
+    /// What was held before holds again.
+    pub(super) fn expect_held(&mut self, held: &[(HostDevice, Slot, Binding)]) {
         let now = self.host.inner().model.bindings();
-        if now.len() + left != held.len() || !now.iter().all(|binding| held.contains(binding)) {
+        if now != held {
             wrong("restore: a fresh host holds something else", &(held, now));
         }
         self.figures.bindings += 1;
