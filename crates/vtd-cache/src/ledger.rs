@@ -431,7 +431,13 @@ impl Ledger {
     }
 
     /// Enters what was mapped for a slot that [`mourn`](Self::mourn) has entered: it is mapped again once the slot is bound.
+    /// Nothing is where the slot is not to hold a second-stage table any more.
     pub fn mourn_shadow(&mut self, device: DeviceKey, slot: Slot, saved: SavedShadow) {
+        let failure = self.slot(device, slot).and_then(|state| state.failure.as_deref());
+        let attempted = failure.and_then(|failure| failure.attempted);
+        if !attempted.is_some_and(|held| matches!(held.binding, Binding::SecondStage(_))) {
+            return;
+        }
         let SavedShadow { mapped, lost, complete } = saved;
         let mut ranges = mapped;
         ranges.extend(lost);

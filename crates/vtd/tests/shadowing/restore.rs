@@ -6,7 +6,7 @@ use vtd::host::HostCapabilities;
 use vtd::{RemappingUnit, RestoreOnto, Step, UnitConfig, UnitState};
 
 use crate::guest::calls::{Host, host_with};
-use crate::guest::{self, Guest, IOTLB_GLOBAL, PASID_GLOBAL, STATUS, second_stage};
+use crate::guest::{self, Guest, IOTLB_GLOBAL, PASID_GLOBAL, STATUS, first_stage, second_stage};
 use crate::machine::{A, B, Machine, iotlb_pages, mapped_by};
 
 fn saved(guest: &Guest) -> UnitState {
@@ -135,4 +135,33 @@ fn what_was_held_and_nothing_else() {
     // And then it goes on: the invalidation that the guest owes.
     assert_eq!(machine.invalidate(&[IOTLB_GLOBAL]).len(), 7);
     assert_eq!(guest::calls::held_by(&machine.host).len(), 2);
+}
+
+// feature: 9.shadows: same host adopted, fresh host mapped
+/// A replace of a second-stage table that failed, and the unbind behind it: a fresh host is given neither, and the unit can be saved and
+/// restored again at once.
+#[test]
+fn what_a_failed_replace_has_left_is_gone_on_a_fresh_host() {
+    let mut machine = begun("attach", true);
+    assert!(machine.guest.is_idle());
+    machine.guest.put_entry(3, 7, &first_stage(0x30_0000, 6));
+    machine.host.fail_calls(|_| true);
+    machine.guest.ring(&[PASID_GLOBAL, guest::wait(0x11)]);
+    assert!(!machine.guest.is_idle());
+    assert_eq!(machine.held().len(), 2, "the old table is still held");
+    let state = saved(&machine.guest);
+    for onto in [RestoreOnto::SameHost, RestoreOnto::FreshHost] {
+        let fresh = host_with(HostCapabilities::everything());
+        machine.guest.unit = restored(&machine, &state, &fresh, RestoreOnto::FreshHost);
+        let again = saved(&machine.guest);
+        let host = match onto {
+            RestoreOnto::SameHost => fresh,
+            RestoreOnto::FreshHost => host_with(HostCapabilities::everything()),
+        };
+        machine.guest.unit = restored(&machine, &again, &host, onto);
+        assert!(machine.guest.is_idle());
+        let held = guest::calls::held_by(&host);
+        assert!(held.iter().all(|binding| !binding.contains("210000")), "{onto:?}: {held:?}");
+        assert!(mapped_by(&host).iter().all(|mapping| mapping.starts_with("- ")), "{onto:?}");
+    }
 }
