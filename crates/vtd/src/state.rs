@@ -273,6 +273,10 @@ impl TryFrom<BindingRecord> for Held {
                 let stage = SecondStage { table: Gpa(table), levels, accessed_dirty: false };
                 Binding::SecondStage(stage)
             }
+            (None, _) if record.second_stage => {
+                let why = "none, of a second-stage binding";
+                return Err(RestoreError::Field { field: "table", why });
+            }
             (None, _) => Binding::PassThrough,
             (Some(table), levels @ (4 | 5)) => Binding::FirstStage(FirstStage {
                 table: Gpa(table),

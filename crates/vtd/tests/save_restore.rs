@@ -271,6 +271,13 @@ fn states_of_other_units_are_refused() {
         ("/devices/0/slots/0/held/levels", json!(3)),
         ("/devices/0/slots/0/held/table", json!(0x10_0008)),
         ("/devices/0/slots/0/held/table", json!(1_u64 << 52)),
+        (
+            "/devices/0/slots/0/held",
+            json!({
+                "table": null, "levels": 4, "supervisor": false, "write_protect": false,
+                "extended_accessed": false, "domain": 5, "second_stage": true
+            }),
+        ),
         ("/devices/0/slots/0/failure", json!({"attempted": null, "kind": 5, "errno": null})),
     ] {
         assert!(matches!(changed(field, value), RestoreError::Field { .. }), "{field}");
