@@ -49,8 +49,13 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
         bytes.extend(0..64);
         bytes
     }));
-    for (name, leaf) in [("as-it-is", 0), ("a-version", 1), ("a-device", 40), ("a-latch", 80)] {
-        seeds.push(("state_restore", name.into(), vec![leaf, 0, 1, leaf + 7, 1, 3]));
+    for (name, which) in [("an-invalidation", 0), ("failures", 1), ("deliveries", 2)] {
+        seeds.push(("state_restore", name.into(), vec![which]));
+        seeds.push((
+            "state_restore",
+            format!("{name}-changed"),
+            vec![which, 0, 0, 0, 40, 0, 0, 1, 47, 0, 1, 3],
+        ));
     }
     shipped(&mut seeds);
     seeds

@@ -100,6 +100,14 @@ impl SmallMemory {
         self.changes().clear();
     }
 
+    /// The places that do not hold 0, and what they hold.
+    #[must_use]
+    pub fn qwords(&self) -> Vec<(u64, u64)> {
+        let all = (0..).step_by(8).zip(&self.qwords);
+        let all = all.map(|(place, qword)| (place, qword.load(Ordering::Relaxed)));
+        all.filter(|(_, value)| *value != 0).collect()
+    }
+
     /// The qword at `place`; 0 where there is none.
     #[must_use]
     pub fn get(&self, place: u64) -> u64 {

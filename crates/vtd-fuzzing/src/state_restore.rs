@@ -3,16 +3,18 @@
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use vtd::host::{HostDevice, ModelHost};
-use vtd::spec::{Capabilities, SourceId};
+use vtd::host::HostDevice;
+use vtd::spec::Capabilities;
 use vtd::{Attachment, RemappingUnit, RestoreOnto, Step, UnitConfig, UnitState};
 
-use crate::program::pools::SOURCES;
+use crate::program::{
+    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
+};
 use crate::small_memory::SmallMemory;
-use crate::whole_unit::Setup;
+use crate::whole_unit::{Legal, Setup, saved_behind};
 
-/// How many bytes are a change.
-pub const RECORD: usize = 3;
+/// How many bytes are a record.
+pub const RECORD: usize = 4;
 
 /// What a number of a state is replaced by.
 const NUMBERS: [u64; 12] =
@@ -22,33 +24,61 @@ thread_local! {
     static MEMORY: Arc<SmallMemory> = Arc::new(SmallMemory::default());
 }
 
-/// Restores the state that these bytes are: text where they begin with a brace, else changes of a good state, three bytes to a
-/// change.
+/// A unit as it may be saved, and the memory of its guest.
+struct Good {
+    state: Value,
+    memory: Vec<(u64, u64)>,
+}
+
+/// Restores the state that these bytes are: text where they begin with a brace, else records: which good state, then changes of it.
 ///
 /// # Panics
-/// Where a state that was restored is saved as one that is refused or that is saved as another, or the unit does not come to rest.
+/// Where a state that was restored is saved as one that is refused or that is saved as another, the unit does not come to rest, or
+/// it makes an illegal call on a host that begins with nothing.
 pub fn check(bytes: &[u8]) {
-    let state = match bytes.first() {
-        Some(b'{') => serde_json::from_slice(bytes).ok(),
-        _ => changed(bytes),
+    let good = good();
+    let Some(which) = bytes.first() else { return };
+    let Some(good) = good.get(usize::from(*which) % good.len().max(1)) else { return };
+    let state = match which {
+        b'{' => serde_json::from_slice(bytes).ok(),
+        _ => changed(&good.state, bytes.get(RECORD..).unwrap_or_default()),
     };
     let Some(state) = state else { return };
     for onto in [RestoreOnto::SameHost, RestoreOnto::FreshHost] {
+        MEMORY.with(|memory| memory.clear_to(&good.memory));
         restore(&state, onto);
     }
 }
 
 fn restore(state: &UnitState, onto: RestoreOnto) {
-    let Ok(unit) = RemappingUnit::restore(config(), state, onto) else { return };
+    let (config, host) = config();
+    let Ok(unit) = RemappingUnit::restore(config.clone(), state, onto) else { return };
     // A restore onto a fresh host is itself something that is under way, and part of what is saved.
     let saved = unit.save().unwrap_or_else(|error| wrong("state restore: not saved", &error));
-    let again = RemappingUnit::restore(config(), &saved, RestoreOnto::SameHost)
+    let again = RemappingUnit::restore(config, &saved, RestoreOnto::SameHost)
         .unwrap_or_else(|error| wrong("state restore: what was saved is refused", &error));
     let twice = again.save().unwrap_or_else(|error| wrong("state restore: not saved", &error));
     if saved != twice {
         wrong("state restore: saved as another", &(saved, twice));
     }
-    // What is under way ends, or waits for a host or a device.
+    come_to_rest(&unit);
+    // What the ledger has is what a host has been given, whatever the state says. A host that holds something else, or a device of
+    // it behind two devices, is the VMM's doing.
+    let mut assigned: Vec<_> = unit.devices().iter().map(|device| device.attachment).collect();
+    assigned.retain(|attachment| *attachment != Attachment::Emulated);
+    let has_twins = (1..).zip(&assigned).any(|(next, attachment)| {
+        assigned.get(next..).is_some_and(|others| others.contains(attachment))
+    });
+    if onto == RestoreOnto::FreshHost
+        && !has_twins
+        && let Some(call) = host.illegal()
+    {
+        wrong("state restore: an illegal call", &call);
+    }
+}
+
+/// What is under way ends, or waits for a host or a device.
+fn come_to_rest(unit: &RemappingUnit) {
     for _ in 0..10_000 {
         match unit.step(vtd::DEFAULT_BUDGET) {
             Step::Idle | Step::Waiting => return,
@@ -59,14 +89,12 @@ fn restore(state: &UnitState, onto: RestoreOnto) {
 }
 
 /// A good state with some of its leaves replaced, added to or taken away.
-fn changed(bytes: &[u8]) -> Option<UnitState> {
-    static GOOD: OnceLock<Option<Value>> = OnceLock::new();
-    let mut state = GOOD.get_or_init(good).clone()?;
+fn changed(good: &Value, bytes: &[u8]) -> Option<UnitState> {
+    let mut state = good.clone();
     let (changes, _) = bytes.as_chunks::<RECORD>();
-    for [leaf, how, what] in changes.iter().take(16) {
-        let mut left = usize::from(*leaf);
+    for [low, high, how, what] in changes.iter().take(16) {
         let count = leaves(&state);
-        left %= count.max(1);
+        let mut left = usize::from(u16::from_le_bytes([*low, *high])) % count.max(1);
         visit(&mut state, &mut left, &mut |value| replace(value, *how, *what));
     }
     serde_json::from_value(state).ok()
@@ -119,52 +147,95 @@ fn replace(value: &mut Value, how: u8, what: u8) {
     }
 }
 
-/// A unit in the midst of its work.
-fn good() -> Option<Value> {
-    let config = config();
-    let unit = RemappingUnit::new(config);
-    for (source, number) in SOURCES.into_iter().zip(1..) {
-        let attachment = match number {
-            1 => Attachment::Emulated,
-            _ => Attachment::Assigned(HostDevice(number)),
-        };
-        unit.attach(SourceId(source), attachment).ok()?;
-    }
-    unit.freeze();
-    let memory = MEMORY.with(Arc::clone);
-    memory.clear();
-    crate::program::lay_out(&memory);
-    for (offset, size, value) in [
-        (0x38, 4, 0),
-        (0x90, 8, 0x1_7800),
-        (0x20, 8, 0x1400),
-        (0x18, 4, 1 << 26),
-        (0x18, 4, 1 << 26 | 1 << 30),
-        (0x18, 4, 1 << 26 | 1 << 31),
-    ] {
-        unit.write(offset, size, value);
-        let _step = unit.step(vtd::DEFAULT_BUDGET);
-    }
-    // A global PASID-cache invalidation and a wait, of which nothing is done yet.
-    for (place, value) in [(0x1_7000, 0x37), (0x1_7020, 0x1_0000_0035)] {
-        memory.put(place, value);
-    }
-    unit.write(0x88, 8, 0x40);
-    let _step = unit.step(1);
-    serde_json::to_value(unit.save().ok()?).ok()
+/// Units in the midst of their work.
+fn good() -> &'static [Good] {
+    static GOOD: OnceLock<Vec<Good>> = OnceLock::new();
+    GOOD.get_or_init(|| {
+        let programs = [invalidation(), failures(), deliveries()];
+        let saved = programs.iter().map(|(devices, operations)| {
+            let setup = Setup { devices: *devices, ..Setup::default() };
+            let (state, memory) = saved_behind(setup, operations);
+            let state = serde_json::to_value(state)
+                .unwrap_or_else(|error| wrong("state restore: not written", &error));
+            Good { state, memory }
+        });
+        saved.collect()
+    })
 }
 
-fn config() -> UnitConfig {
+const QUEUED: Queued = Queued {
+    kind: 7,
+    granularity: 3,
+    domain: 1,
+    pasid: 1,
+    source: 2,
+    page: 1,
+    mask: 0,
+    bits: Bits(0),
+    turned: 255,
+};
+
+/// A global PASID-cache invalidation and a wait.
+const INVALIDATION: [Operation; 3] =
+    [Operation::Queue(QUEUED), Operation::Queue(Queued { kind: 5, ..QUEUED }), Operation::Tail];
+
+/// Nothing of it is done yet.
+fn invalidation() -> ([u8; 3], Vec<Operation>) {
+    ([1, 3, 3], INVALIDATION.to_vec())
+}
+
+fn rebind(pasid: u8, target: Table, kind: u8) -> Operation {
+    let edit = Edit { target: Target::Table(target), kind, ..Edit::usual(Table::Pasids(0)) };
+    Operation::Rebind { edit, pasid, old: false }
+}
+
+/// Bindings of every kind, shadows among them, a bind that failed, and an unbind and a replace that are failing.
+fn failures() -> ([u8; 3], Vec<Operation>) {
+    let gone = Edit { index: 1, bits: Bits(0xfe), ..Edit::usual(Table::Pasids(0)) };
+    let target = Target::Table(Table::FirstStage(0));
+    let replaced = Edit { index: 2, target, ..Edit::usual(Table::Pasids(0)) };
+    let mut operations = vec![
+        rebind(1, Table::FirstStage(0), 0),
+        rebind(2, Table::SecondStage(0), 3),
+        rebind(0, Table::SecondStage(0), 5),
+        Operation::HostFails(HostFailure { call: 1 }),
+        rebind(3, Table::FirstStage(0), 0),
+        Operation::HostFails(HostFailure { call: 0 }),
+        Operation::Edit(gone),
+        Operation::Edit(replaced),
+    ];
+    operations.extend(INVALIDATION);
+    operations.push(Operation::Lifecycle(Lifecycle::Step { budget: 255 }));
+    ([2, 3, 3], operations)
+}
+
+/// Device TLBs that have not answered, an answer to a page request that is on its way, and a device that is being released.
+fn deliveries() -> ([u8; 3], Vec<Operation>) {
+    let page_request = RequestOperation { kind: 3, source: 2, pasid: 1, page: 1, bits: Bits(0x30) };
+    let mut operations = vec![
+        rebind(1, Table::FirstStage(0), 0),
+        Operation::Request(page_request),
+        Operation::Queue(Queued { kind: 8, ..QUEUED }),
+        Operation::Queue(Queued { kind: 8, page: 2, ..QUEUED }),
+        Operation::Tail,
+        Operation::Lifecycle(Lifecycle::Step { budget: 255 }),
+        Operation::Queue(Queued { kind: 9, granularity: 0, ..QUEUED }),
+    ];
+    operations.extend(INVALIDATION);
+    ([1, 3, 2], operations)
+}
+
+fn config() -> (UnitConfig, Arc<Legal>) {
     let (cap, ecap) = Setup::default().registers();
     let capabilities =
         Capabilities::new(cap, ecap).unwrap_or_else(|error| wrong("state restore: setup", &error));
-    let host = ModelHost::default();
+    let host = Arc::new(Legal::default());
     for number in 0..4 {
-        host.add_device(HostDevice(number));
+        host.model.add_device(HostDevice(number));
     }
     let mut config = UnitConfig::new(capabilities, MEMORY.with(Arc::clone) as _);
-    config.host = Some(Arc::new(host) as _);
-    config
+    config.host = Some(Arc::clone(&host) as _);
+    (config, host)
 }
 
 #[allow(clippy::panic, reason = "an oracle reports by panicking")]

@@ -11,8 +11,8 @@ use vtd::spec::{Binding, Iova, Slot};
 
 /// The model host, whose refusals are noted: only failures that were asked for are the unit's to live with.
 #[derive(Debug, Default)]
-pub(super) struct Legal {
-    pub(super) model: ModelHost,
+pub(crate) struct Legal {
+    pub(crate) model: ModelHost,
     illegal: Arc<Mutex<Option<String>>>,
 }
 
@@ -21,7 +21,7 @@ pub(super) type Host = FailingHost<Legal>;
 
 impl Legal {
     /// The first call that was illegal.
-    pub(super) fn illegal(&self) -> Option<String> {
+    pub(crate) fn illegal(&self) -> Option<String> {
         self.illegal.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

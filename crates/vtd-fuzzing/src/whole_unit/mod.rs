@@ -27,11 +27,14 @@ mod requests;
 mod setup;
 mod world;
 
+pub(crate) use host::Legal;
 pub use oracles::Figures;
 pub use page_requests::{record_page_requests, run_page_requests};
 pub use raw_queue::{record_raw_queue, run_raw_queue};
 pub use recording::Output;
 pub use setup::Setup;
+
+use vtd::UnitState;
 
 use crate::program::{Operation, RECORD, decode};
 use world::World;
@@ -67,6 +70,20 @@ fn split(bytes: &[u8]) -> (Setup, &[u8]) {
 /// As [`run`].
 pub fn run_operations(setup: Setup, operations: &[Operation]) -> Figures {
     perform(World::new(setup), operations)
+}
+
+/// What a unit is saved as just behind a program, whatever is under way, and the qwords that its guest's memory holds then.
+///
+/// # Panics
+/// As [`run`].
+#[must_use]
+pub fn saved_behind(setup: Setup, operations: &[Operation]) -> (UnitState, Vec<(u64, u64)>) {
+    let mut world = World::new(setup);
+    for operation in operations {
+        world.perform(operation);
+    }
+    let state = world.unit.save().unwrap_or_else(|error| oracles::wrong("save", &error));
+    (state, world.memory.qwords())
 }
 
 fn perform(mut world: World, operations: &[Operation]) -> Figures {
