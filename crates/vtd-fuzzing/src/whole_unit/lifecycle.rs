@@ -105,6 +105,7 @@ impl World {
         }
         let state = self.unit.save().unwrap_or_else(|error| wrong("save", &error));
         let held = self.held_by_the_tables();
+        let starved = self.config_is_starved();
         let onto = if fresh_host {
             let host = Arc::new(Host::new(Legal::default()));
             for number in 1..self.next_host_device {
@@ -154,7 +155,7 @@ impl World {
         self.mirror().history.invalidated(vtd_model::Invalidation::Everything);
         if fresh_host {
             self.settle();
-            self.expect_held(&held);
+            self.expect_held(&held, starved);
         }
         self.figures.restores += 1;
     }
