@@ -292,9 +292,12 @@ fn queue_error() {
     for (raw, info) in rows {
         assert_eq!(QueueError::from_bits(raw), QueueError { info, ..none });
         assert_eq!(QueueError { info, ..none }.bits(), raw);
+        let code = info.code();
+        assert_eq!((u64::from(code), QueueErrorInfo::from_code(code)), (raw, Some(info)));
     }
     for raw in 8..16 {
-        assert_eq!(QueueError::from_bits(raw), none);
+        assert_eq!(QueueError::from_bits(raw.into()), none);
+        assert_eq!(QueueErrorInfo::from_code(raw), None);
     }
     let rows = [
         (0x0000_0018_0000_0000, QueueError { time_out_source: SourceId(0x18), ..none }),
