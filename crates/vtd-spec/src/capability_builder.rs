@@ -162,11 +162,9 @@ impl CapabilitiesBuilder {
     /// ECAP.SSTS. With none at all a unit of scalable mode has no second-stage tables.
     pub const fn second_stage(mut self, levels: &[SecondStageLevels]) -> Self {
         self = self.legacy_second_stage(levels);
-        self.ecap = match (levels, self.ecap & SMTS) {
-            ([], _) => self.ecap & !(SSTS | SSADS | NEST),
-            (_, 0) => self.ecap,
-            _ => self.ecap | SSTS,
-        };
+        if !levels.is_empty() && self.ecap & SMTS != 0 {
+            self.ecap |= SSTS;
+        }
         self
     }
 

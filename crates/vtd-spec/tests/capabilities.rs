@@ -30,6 +30,18 @@ fn fields() -> Result<(), CapabilityError> {
     let caps = Capabilities::new(CAP & !(0x3ff << 24) | 0x3ff << 24 | 0xff << 40, ECAP)?;
     assert_eq!((caps.fault_record_offset(), caps.fault_record_count()), (0x3ff0, 256));
     assert_eq!(caps.register_page_size(), 0x5000);
+    // FRO, NFR, IRO, and the size that holds them
+    for (fault_records, count, invalidate, size) in [
+        (0x22, 0, 0x0f, 0x1000),
+        (0xff, 0, 0x0f, 0x1000),
+        (0xff, 1, 0x0f, 0x2000),
+        (0x22, 0, 0xff, 0x1000),
+        (0x22, 0, 0x100, 0x2000),
+    ] {
+        let cap = CAP & !(0xff << 40 | 0x3ff << 24) | count << 40 | fault_records << 24;
+        let caps = Capabilities::new(cap, ECAP & !(0x3ff << 8) | invalidate << 8)?;
+        assert_eq!(caps.register_page_size(), size, "{fault_records:x} {count} {invalidate:x}");
+    }
     Ok(())
 }
 

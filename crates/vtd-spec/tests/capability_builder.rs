@@ -40,6 +40,10 @@ fn what_recorded_units_showed() {
         ),
         (second_stage, (0x80d2_008c_222f_0606, 0x0001_4998_8000_0f46)),
         (CapabilitiesBuilder::legacy().caching_mode(false), (0x80d2_008c_222f_0606, 0xf42)),
+        (
+            CapabilitiesBuilder::legacy().caching_mode(false).second_stage(&[Three, Four]),
+            (0x80d2_008c_222f_0606, 0xf42),
+        ),
     ];
     for (builder, expected) in rows {
         assert_eq!(built(builder), Ok(expected), "{expected:x?}");
