@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::program::{
-    Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target, encode,
+    Bits, Composite, Edit, HostFailure, InterruptReuse, Lifecycle, Operation, Queued,
+    RequestOperation, Reuse, Scope, Table, Target, encode,
 };
 use crate::whole_unit::Setup;
 
@@ -15,17 +16,19 @@ pub fn all() -> Vec<(&'static str, String, Vec<u8>)> {
     for (name, setup, operations) in programs() {
         let program = [&setup.encode()[..], &encode(&operations)].concat();
         // The operations as edits of tables, below a request of the first device.
-        let head = |request: &[u8]| [request, &encode(&operations)].concat();
-        seeds.push((
-            "page_walk",
-            name.into(),
-            head(&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-        ));
-        seeds.push((
-            "pasid_range_walk",
-            name.into(),
-            head(&[0, 0, 0xff, 0x20, 3, 1, 0, 0, 0, 0, 0, 0]),
-        ));
+        if !operations.iter().any(|operation| matches!(operation, Operation::Composite(_))) {
+            let head = |request: &[u8]| [request, &encode(&operations)].concat();
+            seeds.push((
+                "page_walk",
+                name.into(),
+                head(&[0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            ));
+            seeds.push((
+                "pasid_range_walk",
+                name.into(),
+                head(&[0, 0, 0xff, 0x20, 3, 1, 0, 0, 0, 0, 0, 0]),
+            ));
+        }
         seeds.push(("page_requests", name.into(), program.clone()));
         seeds.push(("whole_unit", name.into(), program));
     }
@@ -95,6 +98,22 @@ const fn request(kind: u8, source: u8, page: u8, bits: u8) -> Operation {
 const fn rebind(kind: u8, target: Target, bits: u8, old: bool) -> Operation {
     let edit = Edit { index: 1, target, kind, bits: Bits(bits), ..Edit::usual(Table::Pasids(0)) };
     Operation::Rebind { edit, pasid: 1, old }
+}
+
+/// The leaf of page 1 of PASID 1 leads to another page.
+const fn reuse(scope: Scope, race: u8) -> Operation {
+    Operation::Composite(Composite::Reuse(Reuse {
+        request: RequestOperation { kind: 0, source: 0, pasid: 1, page: 1, bits: Bits(0x10) },
+        entry: 0,
+        change: 0,
+        scope,
+        mask: 1,
+        domain: 0,
+        kind: 0,
+        own: 1,
+        bits: Bits(0),
+        race,
+    }))
 }
 
 const FIRST: Target = Target::Table(Table::FirstStage(0));
@@ -217,6 +236,55 @@ fn programs() -> Vec<(&'static str, Setup, Vec<Operation>)> {
                 queued(4, 0),
                 Operation::Doorbell,
                 Operation::Interrupt { source: 0, address: 0x78, data: 0 },
+            ],
+        ),
+        ("reuse", setup, vec![reuse(Scope::PasidPages, 0), reuse(Scope::Pages, 0)]),
+        ("reuse-in-a-race", setup, vec![reuse(Scope::PasidPages, 3), reuse(Scope::Pasid, 12)]),
+        (
+            "reuse-of-an-interrupt",
+            setup,
+            vec![Operation::Composite(Composite::InterruptReuse(InterruptReuse {
+                source: 0,
+                index: 3,
+                change: 11,
+                scope: 0,
+                mask: 2,
+            }))],
+        ),
+        (
+            "reuse-by-another-name",
+            setup,
+            vec![Operation::Composite(Composite::RenumberedReuse {
+                request: RequestOperation {
+                    kind: 0,
+                    source: 0,
+                    pasid: 1,
+                    page: 1,
+                    bits: Bits(0x10),
+                },
+                new: 1,
+            })],
+        ),
+        (
+            "a-replace-that-fails",
+            setup,
+            vec![Operation::Composite(Composite::FailingRebind {
+                edit: Edit { index: 1, target: SECOND, kind: 3, ..Edit::usual(Table::Pasids(0)) },
+                pasid: 1,
+                old: true,
+                call: 1,
+            })],
+        ),
+        (
+            "a-reset-under-way",
+            setup,
+            vec![
+                rebind(0, FIRST, 0xff, false),
+                Operation::Composite(Composite::ResetUnderWay {
+                    bits: Bits(0b1011),
+                    pasid: 1,
+                    budget: 2,
+                }),
             ],
         ),
         (

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::entry::Entry;
 use super::operation::{Bits, Edit, Table, Target};
 use super::pools::{CONTEXTS, DATA, DIRECTORIES, FIRST_STAGE, PASID_TABLES, ROOTS, SECOND_STAGE};
 use crate::small_memory::SmallMemory;
@@ -19,6 +20,9 @@ static LAID_OUT: LazyLock<Vec<(u64, u64)>> = LazyLock::new(|| {
 pub fn set_back(memory: &SmallMemory) {
     memory.clear_to(&LAID_OUT);
 }
+
+/// The pages of second-stage addresses that are those of memory: first-stage tables and all that follows.
+const IDENTICAL: std::ops::Range<u64> = FIRST_STAGE[0] >> 12..crate::small_memory::PAGES;
 
 /// Fills a memory that holds zeros: two root tables, a scalable-mode context entry for each device, two full PASID directories, and
 /// a page table of four levels for each stage that maps the pages of data. PASID tables are empty.
@@ -48,6 +52,10 @@ pub fn lay_out(memory: &SmallMemory) {
             }
         }
     }
+    // A nested walk finds the other tables and the data where they are.
+    for page in IDENTICAL {
+        memory.put(SECOND_STAGE[3] + 8 * page, page << 12 | 7);
+    }
     // The second address space of each stage has the same tables below its root.
     memory.put(FIRST_STAGE[5], FIRST_STAGE[1] | 7);
     memory.put(SECOND_STAGE[4], SECOND_STAGE[1] | 7);
@@ -58,8 +66,13 @@ pub fn lay_out(memory: &SmallMemory) {
 /// Makes an edit.
 pub fn write_entry(memory: &SmallMemory, edit: &Edit) {
     let entry = edit.entry();
-    for (place, word) in (entry.place..).step_by(8).zip(entry.words).take(entry.length) {
-        memory.put(place, word);
+    write_entry_at(memory, entry.place, &entry);
+}
+
+/// Writes an entry where another lies. The quadword that says that it is present comes last, as drivers do it.
+pub fn write_entry_at(memory: &SmallMemory, place: u64, entry: &Entry) {
+    for (number, word) in (0_u32..8).zip(entry.words).take(entry.length).rev() {
+        memory.put(place + 8 * u64::from(number), word);
     }
 }
 

@@ -4,6 +4,7 @@
 //! no other; [`Operation::encode`] is the inverse of [`Operation::decode`], so programs can be written by hand. Identifiers
 //! come from [small pools](pools).
 
+mod composite;
 mod descriptor;
 mod entry;
 mod layout;
@@ -13,8 +14,9 @@ mod record;
 mod register;
 mod text;
 
+pub use composite::{Composite, InterruptReuse, Reuse, Scope};
 pub use entry::{Entry, table_of};
-pub use layout::{lay_out, set_back, write_entry};
+pub use layout::{lay_out, set_back, write_entry, write_entry_at};
 pub use operation::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
 };

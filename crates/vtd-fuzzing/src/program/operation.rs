@@ -1,5 +1,7 @@
 //! What can be done.
 
+use super::composite::Composite;
+
 /// A table that an edit names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Table {
@@ -245,4 +247,6 @@ pub enum Operation {
         /// While the first device has a transfer under way that goes through what is invalidated.
         guarded: bool,
     },
+    /// Several steps of one story.
+    Composite(Composite),
 }

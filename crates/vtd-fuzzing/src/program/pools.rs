@@ -35,6 +35,27 @@ pub const INDICES: [u16; 8] = [0, 1, 2, 3, 255, 256, 510, 511];
 /// Address masks of invalidations.
 pub const MASKS: [u8; 8] = [0, 1, 2, 9, 18, 32, 51, 63];
 
+/// Bits of a qword that change: another page or table, presence and reading, writing, execution or user, another large page, kinds and
+/// domains, the page size, the last bit.
+pub const CHANGES: [u64; 16] = [
+    0x1000,
+    1,
+    2,
+    0x3000,
+    0x2000,
+    4,
+    3,
+    0x20_0000,
+    0x4000,
+    1 << 8,
+    1 << 6,
+    1 << 16,
+    1 << 7,
+    0x7000,
+    1 << 63,
+    1 << 40,
+];
+
 /// Where the wait status goes.
 pub const STATUS: u64 = 0;
 /// Root tables.
@@ -61,4 +82,20 @@ pub const DATA: [u64; 5] = [0x1_b000, 0x1_c000, 0x1_d000, 0x1_e000, 0x1_f000];
 /// The element that a number names. Pools are not empty.
 pub(crate) fn of<T: Copy + Default>(pool: &[T], number: u8) -> T {
     pool.get(usize::from(number) % pool.len().max(1)).copied().unwrap_or_default()
+}
+
+/// How many elements a pool has, as a byte.
+pub(super) const fn count<T, const N: usize>(_pool: &[T; N]) -> u8 {
+    // Pools have fewer than 256 elements.
+    N.to_le_bytes()[0]
+}
+
+/// A number of a pool whose first `usual` elements are what most programs are about.
+pub(super) const fn mostly(byte: u8, usual: u8, all: u8) -> u8 {
+    if byte < 160 { byte % usual } else { (byte - 160) % all }
+}
+
+/// The byte that [`mostly`] makes this number of.
+pub(super) const fn unusual(number: u8, usual: u8) -> u8 {
+    if number < usual { number } else { number + 160 }
 }

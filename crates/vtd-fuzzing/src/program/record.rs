@@ -1,22 +1,17 @@
 //! Operations as records of fixed width.
 
+use super::composite::{self, Composite};
 use super::operation::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
 };
 use super::pools::{
     CONTEXTS, DATA, DIRECTORIES, DOMAINS, FIRST_STAGE, INDICES, MASKS, PAGES, PASID_TABLES, PASIDS,
-    ROOTS, SECOND_STAGE, SOURCES,
+    ROOTS, SECOND_STAGE, SOURCES, count, mostly, unusual,
 };
 use crate::small_memory;
 
 /// The length of an operation in bytes.
 pub const RECORD: usize = 16;
-
-/// The last number of a pool, and so on: how many there are, as a byte.
-const fn count<T, const N: usize>(_pool: &[T; N]) -> u8 {
-    // Pools have fewer than 256 elements.
-    N.to_le_bytes()[0]
-}
 
 const QWORDS: u16 = 512 * small_memory::PAGES.to_le_bytes()[0] as u16;
 
@@ -105,7 +100,7 @@ impl Target {
 
 impl Edit {
     /// `how` says what is unusual about it: of most edits nothing.
-    fn decode(record: [u8; 8], how: u8) -> Self {
+    pub(super) fn decode(record: [u8; 8], how: u8) -> Self {
         let [kind, number, index, target, variant, domain, bits, turned] = record;
         let table = Table::decode(kind, number);
         Self {
@@ -119,23 +114,13 @@ impl Edit {
         }
     }
 
-    fn encode(self) -> ([u8; 8], u8) {
+    pub(super) fn encode(self) -> ([u8; 8], u8) {
         let [kind, number] = self.table.encode();
         let target = self.target.encode();
         let how = if self.turned == 255 { 3 } else { 31 };
         let Self { index, kind: variant, domain, bits, turned, .. } = self;
         ([kind, number, index, target, variant, domain, bits.0, turned], how)
     }
-}
-
-/// A number of a pool whose first `usual` elements are what most programs are about.
-const fn mostly(byte: u8, usual: u8, all: u8) -> u8 {
-    if byte < 160 { byte % usual } else { (byte - 160) % all }
-}
-
-/// The byte that [`mostly`] makes this number of.
-const fn unusual(number: u8, usual: u8) -> u8 {
-    if number < usual { number } else { number + 160 }
 }
 
 impl Queued {
@@ -162,7 +147,7 @@ impl Queued {
 }
 
 impl RequestOperation {
-    fn decode([kind, source, pasid, page, bits]: [u8; 5]) -> Self {
+    pub(super) fn decode([kind, source, pasid, page, bits]: [u8; 5]) -> Self {
         Self {
             // Half of all are untranslated.
             kind: (kind % 8).saturating_sub(4) % 4,
@@ -174,7 +159,7 @@ impl RequestOperation {
         }
     }
 
-    fn encode(self) -> [u8; 5] {
+    pub(super) fn encode(self) -> [u8; 5] {
         let Self { kind, source, pasid, page, bits: Bits(bits) } = self;
         let kind = if kind == 0 { 0 } else { kind + 4 };
         let bits = if bits & !0x31 == 0 { bits } else { bits + 160 };
@@ -215,6 +200,9 @@ impl Operation {
     /// The operation of a record. Every record is one.
     #[must_use]
     pub fn decode(record: [u8; RECORD]) -> Self {
+        if record[0] >= composite::FIRST_CODE {
+            return Self::Composite(Composite::decode(record));
+        }
         let [code, a, b, c, d, e, f, g, h, i, j, ..] = record;
         let [.., q, r, s, t, u, v, w, x] = record;
         let value = u64::from_le_bytes([q, r, s, t, u, v, w, x]);
@@ -257,6 +245,9 @@ impl Operation {
     /// The record of an operation.
     #[must_use]
     pub fn encode(&self) -> [u8; RECORD] {
+        if let Self::Composite(composite) = self {
+            return composite.encode();
+        }
         let mut record = [0; RECORD];
         let mut put = |at: usize, bytes: &[u8]| {
             for (to, from) in record.iter_mut().skip(at).zip(bytes) {
@@ -264,6 +255,7 @@ impl Operation {
             }
         };
         match *self {
+            Self::Composite(_) => {}
             Self::Write { offset, size, value } => {
                 put(0, &[0]);
                 put(1, &offset.to_le_bytes());

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::composite::{Composite, InterruptReuse, Reuse};
 use super::operation::{Edit, Lifecycle, Operation, Queued, RequestOperation, Table, Target};
-use super::pools::{DOMAINS, INDICES, MASKS, PAGES, PASIDS, SOURCES, of};
+use super::pools::{CHANGES, DOMAINS, INDICES, MASKS, PAGES, PASIDS, SOURCES, of};
 
 struct Source(u8);
 
@@ -144,6 +145,7 @@ impl fmt::Display for Operation {
                 call => write!(f, "call {call} of the host fails"),
             },
             Self::Lifecycle(lifecycle) => write!(f, "{lifecycle}"),
+            Self::Composite(composite) => write!(f, "{composite}"),
             Self::Rebind { edit, pasid, old } => {
                 let which = if *old { "old" } else { "new" };
                 let pasid = of(&PASIDS, *pasid);
@@ -159,5 +161,73 @@ impl fmt::Display for Operation {
                 )
             }
         }
+    }
+}
+
+impl fmt::Display for Composite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Reuse(reuse) => write!(f, "{reuse}"),
+            Self::InterruptReuse(reuse) => write!(f, "{reuse}"),
+            Self::RenumberedReuse { request, new } => {
+                write!(f, "{request}; renumber to {}; again", Source(new))
+            }
+            Self::FailingRebind { edit, pasid, old, call } => {
+                match call {
+                    0 => write!(f, "the host's calls fail; ")?,
+                    call => write!(f, "call {call} of the host fails; ")?,
+                }
+                write!(f, "{}", Operation::Rebind { edit, pasid, old })
+            }
+            Self::ResetUnderWay { bits, pasid, budget } => {
+                let pasid = of(&PASIDS, pasid);
+                for (bit, word) in
+                    (0..).zip(["device TLBs invalidated, ", "an entry turned over, "])
+                {
+                    if bits.has(bit) {
+                        f.write_str(word)?;
+                    }
+                }
+                let kind = if bits.has(2) { "power-on" } else { "warm" };
+                let end = if bits.has(3) { ", all on again" } else { "" };
+                write!(f, "PASID {pasid:x}, step {budget}, {kind} reset{end}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request, entry, change, scope, mask, domain, kind, own, bits, race } = *self;
+        let change = of(&CHANGES, change);
+        write!(f, "{request}; ")?;
+        match race {
+            0 => {}
+            reads => write!(f, "after {reads} reads: ")?,
+        }
+        write!(f, "qword {entry} from the end changes by {change:x}; invalidate {scope:?}")?;
+        match domain {
+            0 => {}
+            number => write!(f, " of domain {}", of(&DOMAINS, number - 1))?,
+        }
+        let (own, mask) = (of(&DOMAINS, own), of(&MASKS, mask));
+        write!(f, ", mask {mask}; again (entry: kind {kind}, domain {own}, flags {:02x})", bits.0)
+    }
+}
+
+impl fmt::Display for InterruptReuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, index, change, scope, mask } = *self;
+        let scopes =
+            ["around it", "from it on", "behind it", "all", "SIRTP", "IRE off and on", "none"];
+        let scope = scopes.get(usize::from(scope)).copied().unwrap_or_default();
+        let half = if change >> 4 == 1 { "upper" } else { "lower" };
+        let change = of(&CHANGES, change);
+        write!(
+            f,
+            "{}: interrupt of entry {index}; its {half} qword changes by {change:x}; ",
+            Source(source)
+        )?;
+        write!(f, "invalidate entries, {scope}, mask {mask}; again")
     }
 }

@@ -69,22 +69,7 @@ impl World {
                 if self.waits.is_multiple_of(2) {
                     self.settle();
                 }
-                self.memory.disarm();
-                self.answers_unknown = true;
-                let failures = self.host.failed_calls();
-                self.record(|recording| {
-                    if !power_on {
-                        recording.note("the next reset is a warm one: FSTS and FRCD survive");
-                    }
-                    recording.begin(Event::Reset);
-                });
-                self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
-                self.eyes.forget();
-                self.mirror().reset(power_on);
-                self.settle();
-                self.tail = 0;
-                self.command = 0;
-                self.expect_power_on(failures);
+                self.reset(power_on);
             }
             Lifecycle::SaveAndRestore { fresh_host } => self.save_and_restore(fresh_host),
             Lifecycle::Step { budget } => {
@@ -96,6 +81,26 @@ impl World {
                 self.expect_tables_everywhere();
             }
         }
+    }
+
+    /// The VMM resets the unit, whatever is under way.
+    pub(super) fn reset(&mut self, power_on: bool) {
+        self.memory.disarm();
+        self.answers_unknown = true;
+        let failures = self.host.failed_calls();
+        self.record(|recording| {
+            if !power_on {
+                recording.note("the next reset is a warm one: FSTS and FRCD survive");
+            }
+            recording.begin(Event::Reset);
+        });
+        self.unit.reset(if power_on { ResetKind::PowerOn } else { ResetKind::Warm });
+        self.eyes.forget();
+        self.mirror().reset(power_on);
+        self.settle();
+        self.tail = 0;
+        self.command = 0;
+        self.expect_power_on(failures);
     }
 
     pub(super) fn save_and_restore(&mut self, fresh_host: bool) {

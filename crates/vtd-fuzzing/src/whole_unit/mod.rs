@@ -14,6 +14,7 @@
 
 mod bindings;
 mod card;
+mod composites;
 mod eyes;
 mod host;
 mod lifecycle;
@@ -24,6 +25,7 @@ mod raw_queue;
 mod recording;
 mod remapping;
 mod requests;
+mod reuse;
 mod setup;
 mod world;
 

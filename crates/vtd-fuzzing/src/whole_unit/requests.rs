@@ -1,13 +1,13 @@
 //! What devices ask for.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use vtd::spec::{Gpa, Iova, PageRequest, Pasid, SourceId};
 use vtd::{Access, DmaError, Step, TranslationRequest};
 use vtd_recording::format::Event;
 use vtd_recording::recorder::Requester;
 
-use super::world::World;
+use super::world::{IQT, World};
 use crate::program::RequestOperation;
 use crate::program::pools::{PAGES, PASIDS, SOURCES, of};
 
@@ -70,7 +70,13 @@ impl World {
         let trapped = self.memory.is_armed();
         if trapped {
             let unit = Arc::clone(&self.unit);
+            let mirror = Arc::clone(&self.mirror);
+            let tail = self.tail_meanwhile.take();
             self.memory.set_meanwhile(move || {
+                if let Some(tail) = tail {
+                    mirror.lock().unwrap_or_else(PoisonError::into_inner).write(IQT, 8, tail);
+                    unit.write(IQT, 8, tail);
+                }
                 for _ in 0..64 {
                     if unit.step(vtd::DEFAULT_BUDGET) != Step::More {
                         break;

@@ -27,7 +27,7 @@ const MOST_STEPS: u32 = 2_000;
 /// Of a step that is to do little, so that what is between two descriptors is seen.
 const SMALL_BUDGET: u32 = 2;
 pub(super) const IQH: u64 = 0x80;
-const IQT: u64 = 0x88;
+pub(super) const IQT: u64 = 0x88;
 const GCMD: u64 = 0x18;
 const FSTS: u64 = 0x34;
 
@@ -72,6 +72,8 @@ pub(super) struct World {
     pub(super) rested: bool,
     /// The guest is shown page requests.
     pub(super) page_requests: bool,
+    /// A tail that is written when the trap springs.
+    pub(super) tail_meanwhile: Option<u64>,
     pub(super) figures: Figures,
     pub(super) recording: Option<Arc<Recording>>,
 }
@@ -141,6 +143,7 @@ impl World {
             legacy: false,
             rested: false,
             page_requests: false,
+            tail_meanwhile: None,
             figures: Figures::default(),
             recording,
         };
@@ -203,7 +206,12 @@ impl World {
             Operation::Enable { bits } => self.enable(bits),
             Operation::Translation { on } => {
                 let te = 1 << 31;
+                let changes = (self.command & te != 0) != on;
+                let failures = self.host.failed_calls();
                 self.command(if on { self.command | te } else { self.command & !te });
+                if changes {
+                    self.expect_bindings_follow("translation goes on or off", failures);
+                }
             }
             Operation::Request(request) => {
                 self.request(&request);
@@ -227,6 +235,7 @@ impl World {
                 call => self.host.fail_nth(call.into()),
             },
             Operation::Lifecycle(lifecycle) => self.live(lifecycle),
+            Operation::Composite(composite) => self.perform_composite(&composite),
             Operation::Rebind { edit, pasid, old } => self.rebind(&edit, pasid, old),
             Operation::Remap { edit, page, pasid, domain: _, guarded: true } => {
                 self.remap_guarded(&edit, page, pasid);
@@ -341,7 +350,7 @@ impl World {
     }
 
     /// All off; then queue, root table and translation on.
-    fn enable(&mut self, bits: Bits) {
+    pub(super) fn enable(&mut self, bits: Bits) {
         self.command(0);
         self.write(IQT, 8, 0);
         self.set_up(bits);
