@@ -11,6 +11,7 @@ mod kept;
 mod lack;
 mod plain_search;
 mod planted;
+mod planted_search;
 mod progress;
 mod reach;
 mod search_program;

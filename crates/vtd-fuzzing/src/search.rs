@@ -190,11 +190,18 @@ pub fn message_of(act: impl FnOnce()) -> Option<String> {
     ended.is_err().then(|| MESSAGE.take())
 }
 
-/// Searches for an input that an oracle objects to.
-pub fn search(run: fn(&[u8]), seed: u64, most: usize, executions: u64) -> Option<Found> {
+/// Searches for an input that an oracle objects to; tells before each how many have been run.
+pub fn search(
+    run: fn(&[u8]),
+    seed: u64,
+    most: usize,
+    executions: u64,
+    mut tell: impl FnMut(u64),
+) -> Option<Found> {
     let mut inputs = Inputs::new(seed, most);
     let mut input = Vec::new();
     (1..=executions).find_map(|executions| {
+        tell(executions - 1);
         inputs.next(&mut input);
         let message = outcome(run, &input)?;
         Some(Found { executions, input: input.clone(), message })

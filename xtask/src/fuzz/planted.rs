@@ -1,9 +1,6 @@
 //! `--planted`: whether the targets find what was planted, from nothing.
 
 use std::fs;
-use std::io::Read;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
 
 use comfy_table::Table;
 use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
@@ -11,42 +8,9 @@ use comfy_table::presets::{ASCII_MARKDOWN, NOTHING};
 use super::FuzzError;
 use super::arguments::Arguments;
 use super::faults::{FAULTS, Fault};
+use super::planted_search::{Outcome, PlantedSearch};
 use super::search_program::SearchProgram;
 use crate::interruption::Interruption;
-
-/// How long a seed may take. What ends here without an answer is an endless loop, and was found.
-const PATIENCE: Duration = Duration::from_secs(900);
-
-/// What came of one seed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Outcome {
-    Found {
-        executions: u64,
-        oracle: String,
-    },
-    /// It did not end, or the process did.
-    Ended,
-    Nothing,
-}
-
-impl Outcome {
-    /// From what the search has printed.
-    fn read(text: &str) -> Self {
-        let mut words = text.trim().splitn(4, ' ');
-        let executions = match (words.next(), words.next().map(str::parse)) {
-            (Some("found"), Some(Ok(executions))) => executions,
-            (Some("nothing"), _) => return Self::Nothing,
-            _ => return Self::Ended,
-        };
-        let message = words.nth(1).unwrap_or("");
-        let oracle = message.split([':', ';', '{', '(']).next().unwrap_or(message).trim();
-        Self::Found { executions, oracle: oracle.into() }
-    }
-
-    const fn is_found(&self) -> bool {
-        !matches!(self, Self::Nothing)
-    }
-}
 
 /// Looks for each fault with each seed, and prints a table.
 pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<(), FuzzError> {
@@ -61,17 +25,13 @@ pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<
     let mut table = Table::new();
     table.set_header(["fault", "planted", "target", "found", "after", "by"]);
     let mut missed = Vec::new();
-    for fault in faults {
-        interruption.check()?;
-        let outcomes = search(&program, fault, arguments)?;
-        interruption.check()?;
-        let found = outcomes.iter().filter(|outcome| outcome.is_found()).count();
-        let [after, by] = [after(&outcomes), oracles(&outcomes)];
-        let count = format!("{found} of {}", outcomes.len());
-        println!("{:>4}  {:<64} {count}  {after}  {by}", fault.number, fault.what);
-        let [number, what] = [fault.number.to_string(), fault.what.into()];
-        table.add_row([number, what, fault.target.into(), count, after, by]);
-        if !is_enough(found, outcomes.len()) {
+    for (number, fault) in (1..).zip(&faults) {
+        eprintln!("fault {} ({number} of {}): {}", fault.number, faults.len(), fault.what);
+        let outcomes = search(&program, fault, arguments, interruption)?;
+        let row = row(fault, &outcomes, arguments.seeds);
+        println!("{}", row.join("  "));
+        table.add_row(row);
+        if !is_enough(found(&outcomes), arguments.seeds) {
             missed.push(format!("{}: {}", fault.number, fault.what));
         }
     }
@@ -87,50 +47,61 @@ pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<
     Err(FuzzError::Found(format!("missed:\n  {}", missed.join("\n  "))))
 }
 
-/// Three of four, and of any other number as many.
-const fn is_enough(found: usize, seeds: usize) -> bool {
-    4 * found >= 3 * seeds && found > 0
-}
-
+/// Looks for a fault with one seed after the other, until all are through or enough of them have missed it.
 fn search(
     program: &SearchProgram,
     fault: &Fault,
     arguments: &Arguments,
+    interruption: &Interruption,
 ) -> Result<Vec<Outcome>, FuzzError> {
-    let executions = arguments.executions.to_string();
     let workers = usize::try_from(arguments.workers.max(1)).unwrap_or(1);
     let seeds: Vec<_> = (1..=arguments.seeds).collect();
     let mut outcomes = Vec::new();
     for seeds in seeds.chunks(workers) {
-        let mut children = Vec::new();
-        for seed in seeds {
-            let mut command = program.command();
-            command.env("VTD_PLANTED", fault.number.to_string());
-            command.args(["search", &seed.to_string(), &executions, fault.target]);
-            let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
-            children.push(child.map_err(|error| FuzzError::failed("vtd-search", error))?);
-        }
-        for child in children {
-            outcomes.push(wait(child)?);
+        let of_chunk = std::thread::scope(|scope| {
+            let searches = seeds.iter().map(|&seed| {
+                let executions = arguments.executions;
+                let search = PlantedSearch { program, fault, seed, executions };
+                scope.spawn(move || search.run(interruption))
+            });
+            let searches: Vec<_> = searches.collect();
+            let joined = searches.into_iter().map(|search| {
+                search.join().unwrap_or_else(|_| Err(FuzzError::Failed("a search panicked".into())))
+            });
+            joined.collect::<Result<Vec<_>, _>>()
+        })?;
+        outcomes.extend(of_chunk);
+        let missed = outcomes.len() - found(&outcomes);
+        let most = usize::try_from(arguments.seeds).unwrap_or(usize::MAX).saturating_sub(missed);
+        if !is_enough(most, arguments.seeds) {
+            break;
         }
     }
     Ok(outcomes)
 }
 
-fn wait(mut child: Child) -> Result<Outcome, FuzzError> {
-    let failed = |error| FuzzError::failed("vtd-search", error);
-    let start = Instant::now();
-    while child.try_wait().map_err(failed)?.is_none() {
-        if start.elapsed() > PATIENCE {
-            child.kill().map_err(failed)?;
-        }
-        std::thread::sleep(Duration::from_millis(10));
+fn found(outcomes: &[Outcome]) -> usize {
+    outcomes.iter().filter(|outcome| outcome.is_found()).count()
+}
+
+/// Three of four, and of any other number as many.
+fn is_enough(found: usize, seeds: u64) -> bool {
+    4 * found as u64 >= 3 * seeds && found > 0
+}
+
+fn row(fault: &Fault, outcomes: &[Outcome], seeds: u64) -> Vec<String> {
+    let mut count = format!("{} of {}", found(outcomes), outcomes.len());
+    if (outcomes.len() as u64) < seeds {
+        count.push_str(", then no more seeds");
     }
-    let mut text = String::new();
-    if let Some(mut output) = child.stdout.take() {
-        output.read_to_string(&mut text).map_err(failed)?;
-    }
-    Ok(Outcome::read(&text))
+    vec![
+        fault.number.to_string(),
+        fault.what.into(),
+        fault.target.into(),
+        count,
+        after(outcomes),
+        oracles(outcomes),
+    ]
 }
 
 /// The fewest and the most executions.
@@ -151,7 +122,8 @@ fn oracles(outcomes: &[Outcome]) -> String {
         .iter()
         .filter_map(|outcome| match outcome {
             Outcome::Found { oracle, .. } => Some(oracle.as_str()),
-            Outcome::Ended => Some("the process ends, or does not"),
+            Outcome::Ended => Some("the process ends, or an input does not"),
+            Outcome::Anyway { .. } => Some("nothing planted is needed"),
             Outcome::Nothing => None,
         })
         .collect();
@@ -165,13 +137,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_search_prints() {
-        let found = Outcome::read("found 12 00ff waits: 3 completes (a.rs:1)\n");
-        assert_eq!(found, Outcome::Found { executions: 12, oracle: "waits".into() });
-        assert_eq!(Outcome::read("nothing\n"), Outcome::Nothing);
-        assert_eq!(Outcome::read(""), Outcome::Ended);
-        assert_eq!(after(&[found.clone(), Outcome::Nothing]), "12 to 12");
-        assert_eq!(oracles(&[found.clone(), found, Outcome::Nothing]), "waits");
+    fn a_row_says_what_came_of_it() {
+        let fault = &FAULTS[0];
+        let found = Outcome::Found { executions: 12, oracle: "waits".into() };
+        let anyway = Outcome::Anyway { oracle: "waits".into() };
+        let outcomes = [found.clone(), found, Outcome::Nothing];
+        let all = row(fault, &outcomes, 3);
+        assert_eq!(all[3..], ["2 of 3", "12 to 12", "waits"]);
+        let stopped = row(fault, &[Outcome::Nothing, anyway], 4);
+        assert_eq!(stopped[3..], ["0 of 2, then no more seeds", "-", "nothing planted is needed"]);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What `cargo xtask fuzz` runs inputs with: each way of it prints a line or a file that xtask reads.
 //!
-//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing. `explore SEED SECONDS TARGET
-//! FILE…`: does so for a time, from these inputs. `replay TARGET FILE…`, `rate TARGET SECONDS [FILE…]`: executions a second,
-//! `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
+//! `search SEED EXECUTIONS TARGET`: looks for an input that an oracle objects to, from nothing, and says now and then how far it
+//! is. `explore SEED SECONDS TARGET FILE…`: does so for a time, from these inputs. `replay TARGET FILE…`, `rate TARGET SECONDS
+//! [FILE…]`: executions a second, `minimise TARGET FILE TO`, `list TARGET FILE`, `record TARGET FILE TO`, `seeds FOLDER`, `targets`.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -19,6 +19,8 @@ use vtd_fuzzing::whole_unit::Setup;
 
 /// Operations in an input.
 const MOST_RECORDS: usize = 24;
+/// After so many executions each a search says how far it is.
+const TOLD: u64 = 5_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -47,7 +49,12 @@ fn work(words: &[&str]) -> Result<ExitCode, String> {
         ["search", seed, executions, name] => {
             let number = |text: &str| text.parse().map_err(|_| format!("no number: {text}"));
             let run = target(name)?.run;
-            match search(run, number(seed)?, MOST_RECORDS, number(executions)?) {
+            let tell = |executions: u64| {
+                if executions > 0 && executions.is_multiple_of(TOLD) {
+                    println!("at {executions}");
+                }
+            };
+            match search(run, number(seed)?, MOST_RECORDS, number(executions)?, tell) {
                 Some(found) => {
                     let input: String =
                         found.input.iter().map(|byte| format!("{byte:02x}")).collect();
