@@ -12,6 +12,15 @@ use super::planted_search::{Outcome, PlantedSearch};
 use super::search_program::SearchProgram;
 use crate::interruption::Interruption;
 
+/// What a file with the table begins with.
+const HEAD: &str = "\
+# Planted faults
+
+What `cargo xtask fuzz --planted --markdown docs/planted-faults.md` found, from nothing, with each seed: after how many executions (the fewest and the
+most), and by which oracles. See [fuzzing.md](fuzzing.md#planted-faults).
+
+";
+
 /// Looks for each fault with each seed, and prints a table.
 pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<(), FuzzError> {
     let faults: Vec<_> = FAULTS
@@ -38,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, interruption: &Interruption) -> Result<
     let text = table.load_style(NOTHING).to_string();
     println!("\n{text}");
     if let Some(file) = &arguments.markdown {
-        let text = format!("{}\n", table.load_style(ASCII_MARKDOWN));
+        let text = format!("{HEAD}{}\n", table.load_style(ASCII_MARKDOWN));
         fs::write(file, text).map_err(|error| FuzzError::failed("writing the table", error))?;
     }
     if missed.is_empty() {
