@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use vtd::spec::{Gpa, Iova, Pasid, SourceId};
+use vtd::spec::{Gpa, Iova};
 use vtd::{
     Access, Completion, DmaError, DmaGuard, DmaHandle, GuardedTranslation, TranslationRequest,
 };
 
 use super::note::Note;
 use super::recorded_unit::Recorded;
-use crate::format::{DmaAnswer, Event, FormatVersion, RequestAccess};
+use super::requester::Requester;
+use crate::format::{FormatVersion, RequestAccess};
 use crate::plain_walk::Request;
 use crate::requests;
 
@@ -50,13 +51,14 @@ impl RecordedDma {
     }
 
     /// The source-id that the device has now, and the PASID.
-    fn requester(&self) -> Option<(SourceId, Option<Pasid>)> {
-        Some((self.recorded.source_id(self.handle.device())?, self.handle.pasid()))
+    fn requester(&self) -> Option<Requester> {
+        let source_id = self.recorded.source_id(self.handle.device())?;
+        Some(Requester { source_id, pasid: self.handle.pasid() })
     }
 
     /// Has the recording say what the tables hold for a request, unless the device is released.
     fn look_before(&self, iova: Iova, access: Access, look: impl FnOnce(&Recorded, Request)) {
-        if let Some((source_id, pasid)) = self.requester() {
+        if let Some(Requester { source_id, pasid }) = self.requester() {
             look(&self.recorded, Request { source_id, pasid, iova, access });
         }
     }
@@ -79,26 +81,6 @@ impl RecordedDma {
             _ => recorded,
         }
     }
-
-    fn line(
-        &self,
-        iova: Iova,
-        access: Access,
-        found: &Result<GuardedTranslation<'_>, DmaError>,
-    ) -> Option<Event> {
-        let answer = match found {
-            Ok(found) => {
-                let (gpa, size) = found.page();
-                let permissions = requests::served(found.granted());
-                DmaAnswer::Translated { gpa, mask: size - 1, permissions }
-            }
-            // Neither is a request that the unit translates, and neither changes it.
-            Err(DmaError::Interrupt | DmaError::Released) => return None,
-            Err(_) => DmaAnswer::Fault,
-        };
-        let (source_id, pasid) = self.requester()?;
-        Some(Event::Dma { source_id, pasid, access: self.access(access), iova, answer })
-    }
 }
 
 impl RecordedGuard<'_> {
@@ -113,7 +95,9 @@ impl RecordedGuard<'_> {
     ) -> Result<GuardedTranslation<'_>, DmaError> {
         self.dma.look_before(iova, access, Recorded::look_at);
         let found = self.guard.translate(iova, access);
-        self.dma.recorded.tape.end_input(self.dma.line(iova, access, &found));
+        let access = || self.dma.access(access);
+        let line = self.dma.requester().and_then(|by| by.dma_with(iova, access, &found));
+        self.dma.recorded.tape.end_input(line);
         found
     }
 
@@ -129,14 +113,7 @@ impl RecordedGuard<'_> {
         let access = requests::access(requests::recorded_translation_request(request));
         self.dma.look_before(iova, access, Recorded::look_at_translation_request);
         let found = self.guard.translation_request(iova, request);
-        let requester = self.requester_unless_released(&found);
-        let line = requester.map(|(source_id, pasid)| Event::Translate {
-            source_id,
-            pasid,
-            access: requests::recorded_translation_request(request),
-            iova,
-            answer: requests::translation_answer(&found),
-        });
+        let line = self.dma.requester().and_then(|by| by.translate(iova, request, &found));
         self.dma.recorded.tape.end_input(line);
         found
     }
@@ -148,23 +125,9 @@ impl RecordedGuard<'_> {
     pub fn translated(&self, address: Gpa, access: Access) -> Result<Gpa, DmaError> {
         self.dma.look_before(Iova(address.0), access, Recorded::look_at_translated);
         let found = self.guard.translated(address, access);
-        let requester = self.requester_unless_released(&found);
-        let line = requester.map(|(source_id, pasid)| Event::Translated {
-            source_id,
-            pasid,
-            access: self.dma.access(access),
-            address,
-            answer: requests::translated_answer(&found),
-        });
+        let access = || self.dma.access(access);
+        let line = self.dma.requester().and_then(|by| by.translated_with(address, access, &found));
         self.dma.recorded.tape.end_input(line);
         found
-    }
-
-    /// A device that is released makes no requests.
-    fn requester_unless_released<T>(
-        &self,
-        found: &Result<T, DmaError>,
-    ) -> Option<(SourceId, Option<Pasid>)> {
-        self.dma.requester().filter(|_| !matches!(found, Err(DmaError::Released)))
     }
 }

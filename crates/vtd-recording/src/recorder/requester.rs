@@ -6,7 +6,7 @@ use vtd::{
     TranslationRequest,
 };
 
-use crate::format::{DmaAnswer, Event};
+use crate::format::{DmaAnswer, Event, RequestAccess};
 use crate::requests;
 
 /// Who makes a request, and how a recording of version 2 says it. A request with an answer that has no line has none.
@@ -27,6 +27,16 @@ impl Requester {
         access: Access,
         found: &Result<GuardedTranslation<'_>, DmaError>,
     ) -> Option<Event> {
+        self.dma_with(iova, || requests::recorded_access(access), found)
+    }
+
+    /// As [`dma`](Self::dma), with ACCESS as the recording's version has it, asked for if there is a line.
+    pub(super) fn dma_with(
+        self,
+        iova: Iova,
+        access: impl FnOnce() -> RequestAccess,
+        found: &Result<GuardedTranslation<'_>, DmaError>,
+    ) -> Option<Event> {
         let answer = match found {
             Ok(found) => {
                 let (gpa, size) = found.page();
@@ -38,13 +48,7 @@ impl Requester {
             Err(_) => DmaAnswer::Fault,
         };
         let Self { source_id, pasid } = self;
-        Some(Event::Dma {
-            source_id,
-            pasid,
-            access: requests::recorded_access(access),
-            iova,
-            answer,
-        })
+        Some(Event::Dma { source_id, pasid, access: access(), iova, answer })
     }
 
     /// A `translate` line.
@@ -72,13 +76,22 @@ impl Requester {
         access: Access,
         found: &Result<T, DmaError>,
     ) -> Option<Event> {
+        self.translated_with(address, || requests::recorded_access(access), found)
+    }
+
+    /// As [`translated`](Self::translated), with ACCESS as the recording's version has it, asked for if there is a line.
+    pub(super) fn translated_with<T>(
+        self,
+        address: Gpa,
+        access: impl FnOnce() -> RequestAccess,
+        found: &Result<T, DmaError>,
+    ) -> Option<Event> {
         let answer = match found {
             Err(DmaError::Released) => return None,
             found => requests::translated_answer(found),
         };
-        let access = requests::recorded_access(access);
         let Self { source_id, pasid } = self;
-        Some(Event::Translated { source_id, pasid, access, address, answer })
+        Some(Event::Translated { source_id, pasid, access: access(), address, answer })
     }
 
     /// A `page-request` line; it has its own PASID.
