@@ -38,6 +38,19 @@ const fn recorded(number: u16, what: &'static str) -> Fault {
     Fault { number, what, package: "vtd-recording" }
 }
 
+/// What is planted under a number; nothing else than these is planted for a row.
+#[allow(clippy::panic, reason = "it is asked at compile time")]
+pub(crate) const fn what(number: u16) -> &'static str {
+    let mut faults = FAULTS;
+    while let [first, rest @ ..] = faults {
+        if first.number == number {
+            return first.what;
+        }
+        faults = rest;
+    }
+    panic!("nothing is planted under this number")
+}
+
 /// Every planted fault, by row.
 const FAULTS: &[Fault] = &[
     fault(1, "an entry that replaced another is not stored"),

@@ -1,5 +1,7 @@
 //! The planted faults that a fuzz target can see.
 
+use crate::planted::what;
+
 /// A fault that is compiled into the crates, to be switched on.
 pub(crate) struct Fault {
     /// What `is_planted` is asked for. Those of the table of known failures are numbered by its rows (`planted.rs` in this
@@ -7,6 +9,11 @@ pub(crate) struct Fault {
     pub(crate) number: u16,
     pub(crate) what: &'static str,
     pub(crate) target: &'static str,
+}
+
+/// One of the table of known failures.
+const fn known(number: u16) -> Fault {
+    fault(number, what(number))
 }
 
 const fn fault(number: u16, what: &'static str) -> Fault {
@@ -19,33 +26,33 @@ const fn of(target: &'static str, number: u16, what: &'static str) -> Fault {
 
 /// Every one of them.
 pub(crate) const FAULTS: &[Fault] = &[
-    fault(1, "an entry that replaced another is not stored"),
-    fault(101, "a context-cache invalidation leaves PASID entries cached"),
-    fault(2, "P=0 is ignored where other fields are stale"),
-    fault(4, "AM is a shift of 32 bits"),
-    fault(5, "a write hits what a read has filled, without D"),
-    fault(6, "PDTS is ignored"),
-    fault(106, "PASIDE is ignored"),
-    fault(7, "reserved bits of PASID entries are ignored"),
-    fault(9, "a zeroed PASID entry is 5b"),
-    fault(10, "no PASID in faults of directory and entry"),
-    fault(11, "FPD of the PASID directory is ignored"),
-    fault(13, "the queue closes behind a wait only"),
-    fault(114, "IQERCD reads 0"),
-    fault(22, "a failed bind counts as bound"),
-    fault(23, "a host failure during reset ends the process"),
-    fault(24, "IQH is ahead of what is done"),
-    fault(124, "a queue is read past its end"),
-    fault(25, "DW at another bit"),
-    fault(125, "a tail past the end is not noticed"),
-    fault(26, "the held domain does not lead to a binding"),
-    fault(27, "a slot is freed though the unbind failed"),
-    fault(127, "the ledger is ahead of the host's answer"),
-    fault(29, "a PASID-cache descriptor's host calls come after the wait"),
-    fault(129, "a wait completes whatever is still under way"),
-    fault(229, "a wait completes before the devices have answered"),
-    of("page_requests", 121, "only half of a page request is written"),
-    of("page_requests", 221, "PRO is not honoured"),
+    known(1),
+    known(101),
+    known(2),
+    known(4),
+    known(5),
+    known(6),
+    known(106),
+    known(7),
+    known(9),
+    known(10),
+    known(11),
+    known(13),
+    known(114),
+    known(22),
+    known(23),
+    known(24),
+    known(124),
+    known(25),
+    known(125),
+    known(26),
+    known(27),
+    known(127),
+    known(29),
+    known(129),
+    known(229),
+    Fault { target: "page_requests", ..known(121) },
+    Fault { target: "page_requests", ..known(221) },
     fault(51, "P of a first-stage entry is ignored"),
     fault(52, "the dirty bit of the second stage is lost"),
     fault(53, "the dirty bit of the first stage is lost"),
