@@ -1,18 +1,23 @@
 //! What emulated devices' requests are answered from: context cache, PASID cache and IOTLB.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use vtd_spec::planted::is_planted;
-use vtd_spec::table::Translation::Nested;
-use vtd_spec::table::{ContextEntry, LegacyContextEntry};
+use vtd_spec::table::Translation::{Nested, PassThrough};
+use vtd_spec::table::{ContextEntry, LegacyContextEntry, LegacyTranslation};
 use vtd_spec::{DomainId, Iova, Pasid};
 use vtd_walk::{Access, PasidLookup};
 
 use crate::DeviceKey;
+use crate::domain_epochs::DomainEpochs;
 use crate::domain_generations::DomainGenerations;
-use crate::iotlb::{Iotlb, Tag, Translation};
+use crate::handle_cache::{HandleCache, Moment, Resolution};
+use crate::iotlb::Iotlb;
 use crate::set_cache::{Place, SetCache};
+use crate::translation::{Tag, Translation};
+use crate::watch::Watches;
 
 /// How much the caches hold at most. Zero everywhere means that every lookup walks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,12 +115,17 @@ struct Filled<T> {
 ///
 /// Unit-wide, device-wide and domain-wide invalidations advance 64-bit generations, so their cost does not depend on what is
 /// cached; others remove exactly what matches, and may remove more.
-#[derive(Clone, Debug)]
+///
+/// Who has them to itself changes them. [`HandleCache`]s look translations up beside that, without a lock, and are told by counters
+/// of what is dropped.
+#[derive(Debug)]
 pub struct Caches {
     capacities: Capacities,
     contexts: SetCache<ContextKey, Filled<CachedContext>>,
     pasids: SetCache<PasidKey, Filled<CachedPasid>>,
-    iotlb: Iotlb,
+    iotlb: Arc<Iotlb>,
+    epochs: Arc<DomainEpochs>,
+    watches: Watches,
     counts: CacheCounts,
     next_tag: u64,
     /// Advances with every invalidation of any kind.
@@ -137,7 +147,9 @@ impl Caches {
             capacities,
             contexts: SetCache::new(capacities.contexts),
             pasids: SetCache::new(capacities.pasids),
-            iotlb: Iotlb::new(capacities.translations),
+            iotlb: Arc::new(Iotlb::new(capacities.translations)),
+            epochs: DomainEpochs::new(),
+            watches: Watches::default(),
             counts: CacheCounts::default(),
             next_tag: 0,
             now: 0,
@@ -158,7 +170,51 @@ impl Caches {
     /// Hits and misses so far.
     #[must_use]
     pub fn counts(&self) -> CacheCounts {
-        self.counts
+        let translation_hits = self.counts.translation_hits + self.watches.hits();
+        CacheCounts { translation_hits, ..self.counts }
+    }
+
+    /// The cache of a new handle, for requests of a device with a PASID or without. To be [given back](Self::close_handle).
+    pub fn open_handle(&mut self, device: DeviceKey, pasid: Option<Pasid>) -> HandleCache {
+        let watch = self.watches.add(device);
+        HandleCache::new(watch, pasid, Arc::clone(&self.epochs), Arc::clone(&self.iotlb))
+    }
+
+    /// A handle is no more.
+    pub fn close_handle(&mut self, handle: &HandleCache) {
+        self.watches.remove(&handle.watch);
+    }
+
+    /// What a handle goes through, if all of it is cached, to be used until some of it is dropped.
+    ///
+    /// `untranslated` says that nothing is translated: no entry stands behind its requests.
+    pub fn resolve(&mut self, handle: &HandleCache, untranslated: bool) -> Option<Resolution> {
+        let watch = &handle.watch;
+        let (entry, domain, tag, privileged) = match untranslated {
+            true => (None, DomainId(0), None, None),
+            false => match (self.find_context(watch.device)?, handle.pasid()) {
+                (CachedContext::Legacy(_, _), Some(_)) => return None,
+                (CachedContext::Legacy(context, tag), None) => {
+                    let passes =
+                        matches!(context.translation, LegacyTranslation::PassThrough { .. });
+                    (None, context.domain, (!passes).then_some(tag), None)
+                }
+                (CachedContext::Scalable(context), pasid) => {
+                    let privileged = pasid.is_none().then_some(context.rid_privileged);
+                    if pasid.is_some() && !context.pasids {
+                        return None;
+                    }
+                    let pasid = pasid.unwrap_or(context.rid_pasid);
+                    let found = self.find_pasid(PasidKey { device: watch.device, pasid })?;
+                    let entry = found.lookup.entry;
+                    let tag = (entry.translation != PassThrough).then_some(found.tag);
+                    (Some(pasid), entry.domain, tag, privileged)
+                }
+            },
+        };
+        watch.resolve(entry);
+        let moment = Moment::now(&self.epochs, watch, domain);
+        Some(Resolution { moment, tag, privileged })
     }
 
     /// The present moment, to be taken before a walk whose result is to be inserted.
@@ -177,16 +233,29 @@ impl Caches {
         own.max(self.all)
     }
 
+    /// Nothing is dropped, but handles have to resolve anew what they go through: it is admitted differently.
+    pub fn unresolve(&mut self) {
+        self.watches.tell_all();
+    }
+
+    /// As [`unresolve`](Self::unresolve), for the handles of one device.
+    pub fn unresolve_device(&mut self, device: DeviceKey) {
+        self.watches.tell_device(device);
+    }
+
     /// The context entry of a device, if it is cached.
     pub fn context(&mut self, device: DeviceKey) -> Option<CachedContext> {
+        let found = self.find_context(device);
+        match found {
+            Some(_) => self.counts.context_hits += 1,
+            None => self.counts.context_misses += 1,
+        }
+        found
+    }
+
+    fn find_context(&mut self, device: DeviceKey) -> Option<CachedContext> {
         let valid = self.device_generation(device);
-        let found = self.contexts.get(&ContextKey(device)).filter(|entry| entry.at >= valid);
-        let found = found.copied();
-        let Some(entry) = found else {
-            self.counts.context_misses += 1;
-            return None;
-        };
-        self.counts.context_hits += 1;
+        let entry = *self.contexts.get(&ContextKey(device)).filter(|entry| entry.at >= valid)?;
         let CachedContext::Legacy(context, _) = entry.value else { return Some(entry.value) };
         // Planted (61): translations of legacy mode outlive an invalidation of everything.
         if entry.at < self.translation_generation(context.domain) && !is_planted(61) {
@@ -210,32 +279,42 @@ impl Caches {
         }
         let tag = self.new_tag();
         let value = CachedContext::Legacy(context, tag);
-        self.contexts.insert(ContextKey(device), Filled { value, at: self.now });
+        self.enter_context(device, value);
         Some(tag)
     }
 
     /// Enters a scalable-mode context entry, unless something was invalidated meanwhile.
     pub fn fill_context(&mut self, lookup: Lookup, device: DeviceKey, context: ContextEntry) {
         if lookup.0 == self.now && self.capacities.contexts != 0 {
-            let value = CachedContext::Scalable(context);
-            self.contexts.insert(ContextKey(device), Filled { value, at: self.now });
+            self.enter_context(device, CachedContext::Scalable(context));
+        }
+    }
+
+    /// A tag that is in use has to be here for invalidations to find it, so who uses that of an entry which gives way is told.
+    fn enter_context(&mut self, device: DeviceKey, value: CachedContext) {
+        let replaced = self.contexts.insert(ContextKey(device), Filled { value, at: self.now });
+        if let Some(ContextKey(device)) = replaced {
+            self.watches.tell_device(device);
         }
     }
 
     /// The PASID-table entry of a device and PASID, if it is cached. The cost does not depend on how many the device has.
     pub fn pasid(&mut self, device: DeviceKey, pasid: Pasid) -> Option<CachedPasid> {
-        let key = PasidKey { device, pasid };
-        let valid = self.device_generation(device);
-        let found = self.pasids.get(&key).copied().filter(|entry| {
+        let found = self.find_pasid(PasidKey { device, pasid });
+        match found {
+            Some(_) => self.counts.pasid_hits += 1,
+            None => self.counts.pasid_misses += 1,
+        }
+        found
+    }
+
+    fn find_pasid(&mut self, key: PasidKey) -> Option<CachedPasid> {
+        let valid = self.device_generation(key.device);
+        let entry = self.pasids.get(&key).copied().filter(|entry| {
             let domain = entry.value.lookup.entry.domain;
             // Planted (row 1): a context-cache invalidation leaves PASID entries cached.
             (entry.at >= valid || is_planted(101)) && entry.at >= self.pasid_domains.get(domain)
-        });
-        let Some(entry) = found else {
-            self.counts.pasid_misses += 1;
-            return None;
-        };
-        self.counts.pasid_hits += 1;
+        })?;
         if entry.at < self.translation_generation(entry.value.lookup.entry.domain) {
             let value = CachedPasid { tag: self.new_tag(), ..entry.value };
             let at = self.now;
@@ -259,16 +338,19 @@ impl Caches {
         }
         let tag = self.new_tag();
         let value = CachedPasid { lookup: entry, tag };
-        self.pasids.insert(PasidKey { device, pasid }, Filled { value, at: self.now });
+        let replaced =
+            self.pasids.insert(PasidKey { device, pasid }, Filled { value, at: self.now });
+        // As for contexts.
+        if let Some(PasidKey { device, pasid }) = replaced {
+            self.watches.tell_pasid(device, pasid);
+        }
         Some(tag)
     }
 
     /// A translation that serves this access, if it is cached.
     pub fn translation(&mut self, tag: Tag, iova: Iova, access: Access) -> Option<Translation> {
-        // A large page may hold the interrupt range beside what was asked for: the walk says which fault that is.
         let found = self.iotlb.get(tag, iova, access);
-        let found =
-            found.filter(|found| found.serves(access) && !found.at(iova).address.is_interrupt());
+        let found = found.filter(|found| found.serves_at(iova, access));
         match found {
             Some(_) => self.counts.translation_hits += 1,
             None => self.counts.translation_misses += 1,
@@ -293,7 +375,7 @@ impl Caches {
         // Planted (57 for fuzzing, 1003 for model checking): what was walked before an invalidation is entered after it.
         let in_time = lookup.0 == self.now || is_planted(57) || is_planted(1003);
         if in_time && self.capacities.translations != 0 {
-            self.iotlb.insert(tag, iova, access, translation);
+            self.iotlb.insert(tag, iova, access, &translation);
         }
     }
 
@@ -305,12 +387,16 @@ impl Caches {
     pub fn invalidate_all(&mut self) {
         self.now += 1;
         self.all = self.now;
+        self.watches.tell_all();
     }
 
     /// Context-cache invalidation of some devices: their context and PASID entries and translations go.
     pub fn invalidate_devices(&mut self, devices: impl Iterator<Item = DeviceKey>) {
         self.now += 1;
-        self.devices.extend(devices.map(|device| (device, self.now)));
+        for device in devices {
+            self.devices.insert(device, self.now);
+            self.watches.tell_device(device);
+        }
     }
 
     /// A device is gone for good: its key is never used again, so what it left in the caches is never found.
@@ -322,6 +408,7 @@ impl Caches {
     pub fn invalidate_pasid_domain(&mut self, domain: DomainId) {
         self.now += 1;
         self.pasid_domains.set(domain, self.now);
+        self.epochs.drop_tags(domain);
     }
 
     /// PASID-cache invalidation by PASID, whatever the domain, with the translations made through what it drops.
@@ -335,6 +422,7 @@ impl Caches {
                 continue;
             }
             self.pasids.remove(&PasidKey { device, pasid });
+            self.watches.tell_pasid(device, pasid);
         }
     }
 
@@ -342,52 +430,72 @@ impl Caches {
     pub fn invalidate_translations(&mut self) {
         self.now += 1;
         self.translations = self.now;
+        self.watches.tell_all();
     }
 
     /// Drops the translations of a domain.
     pub fn invalidate_translation_domain(&mut self, domain: DomainId) {
         self.now += 1;
         self.translation_domains.set(domain, self.now);
+        self.epochs.drop_tags(domain);
     }
 
-    /// Drops the translations of a domain that overlap the 4 KiB pages `first` to `last` of the second stage.
+    /// Drops the translations of a domain that overlap the 4 KiB pages `first` to `last` of the second stage, or all of them where
+    /// the range is large.
     ///
     /// A nested translation is found by its first-stage address, so all of an entry's go: any of them may have used the pages.
     pub fn invalidate_domain_pages(&mut self, domain: DomainId, first: u64, last: u64) {
         self.now += 1;
         let mut next_tag = self.next_tag;
+        let mut tags = Vec::new();
+        self.contexts.for_each_mut(|entry| {
+            if let CachedContext::Legacy(context, tag) = &entry.value
+                && context.domain == domain
+            {
+                tags.push(*tag);
+            }
+        });
+        let mut nested = false;
         self.pasids.for_each_mut(|entry| {
             let lookup = &entry.value.lookup.entry;
+            if lookup.domain != domain {
+                return;
+            }
             // Planted (65): by page nested translations stay.
-            let stays = is_planted(65);
-            if lookup.domain == domain && matches!(lookup.translation, Nested(..)) && !stays {
+            if matches!(lookup.translation, Nested(..)) && !is_planted(65) {
+                nested = true;
                 next_tag += 1;
                 entry.value.tag = Tag(next_tag);
+            } else {
+                tags.push(entry.value.tag);
             }
         });
         self.next_tag = next_tag;
-        let of_contexts = self.contexts.iter().filter_map(|(_, entry)| match entry.value {
-            CachedContext::Legacy(context, tag) => (context.domain == domain).then_some(tag),
-            CachedContext::Scalable(_) => None,
-        });
-        let of_pasids = self.pasids.iter().filter_map(|(_, entry)| {
-            (entry.value.lookup.entry.domain == domain).then_some(entry.value.tag)
-        });
-        let mut tags: Vec<_> = of_contexts.chain(of_pasids).collect();
-        tags.sort_unstable();
-        self.iotlb.remove_pages(&tags, first, last);
+        if !self.iotlb.remove_pages(&tags, first, last) {
+            self.translation_domains.set(domain, self.now);
+            nested = true;
+        }
+        match nested {
+            true => self.epochs.drop_tags(domain),
+            false => self.epochs.drop_pages(domain),
+        }
     }
 
     /// Drops the translation of one 4 KiB page of a device and PASID, whatever the domain.
     pub fn invalidate_page(&mut self, device: DeviceKey, pasid: Pasid, page: u64) {
         self.now += 1;
+        let new_tag = Tag(self.next_tag + 1);
         if let Some(entry) = self.pasids.get_mut(&PasidKey { device, pasid }) {
-            let tag = entry.value.tag;
-            self.iotlb.remove_pages(&[tag], page, page);
+            if !self.iotlb.remove_pages(&[entry.value.tag], page, page) {
+                entry.value.tag = new_tag;
+                self.next_tag += 1;
+            }
+            self.epochs.drop_tags(entry.value.lookup.entry.domain);
         }
     }
 
-    /// Drops the translations of a domain and PASID: all of them, or those that overlap the 4 KiB pages of a range.
+    /// Drops the translations of a domain and PASID: all of them, or those that overlap the 4 KiB pages of a range, or all where
+    /// that is large.
     ///
     /// `devices` are all that may have entries.
     pub fn invalidate_pasid_translations(
@@ -398,6 +506,7 @@ impl Caches {
         devices: impl Iterator<Item = DeviceKey>,
     ) {
         self.now += 1;
+        let mut retagged = false;
         for device in devices {
             let key = PasidKey { device, pasid };
             let new_tag = Tag(self.next_tag + 1);
@@ -405,16 +514,18 @@ impl Caches {
             if entry.value.lookup.entry.domain != domain {
                 continue;
             }
-            match pages {
-                Some((first, last)) => {
-                    let tag = entry.value.tag;
-                    self.iotlb.remove_pages(&[tag], first, last);
-                }
-                None => {
-                    entry.value.tag = new_tag;
-                    self.next_tag += 1;
-                }
+            let removed = pages.is_some_and(|(first, last)| {
+                self.iotlb.remove_pages(&[entry.value.tag], first, last)
+            });
+            if !removed {
+                entry.value.tag = new_tag;
+                self.next_tag += 1;
+                retagged = true;
             }
+        }
+        match retagged {
+            true => self.epochs.drop_tags(domain),
+            false => self.epochs.drop_pages(domain),
         }
     }
 }

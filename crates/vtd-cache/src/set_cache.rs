@@ -63,13 +63,14 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
         set.entries.iter_mut().flatten().find_map(|(found, value)| (found == key).then_some(value))
     }
 
-    pub(crate) fn insert(&mut self, key: K, value: V) {
+    /// Enters a value; the key of the entry that gave way to it, be it the same.
+    pub(crate) fn insert(&mut self, key: K, value: V) -> Option<K> {
         if self.sets.is_empty() {
             let empty = || Set { entries: [None; WAYS], oldest: 0 };
             self.sets.resize_with(self.set_count, empty);
         }
         let index = self.index(&key);
-        let Some(set) = self.sets.get_mut(index) else { return };
+        let set = self.sets.get_mut(index)?;
         let same = |entry: &Option<(K, V)>| entry.as_ref().is_some_and(|(found, _)| *found == key);
         let way = set
             .entries
@@ -81,9 +82,8 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
             set.oldest = if usize::from(set.oldest) + 1 < WAYS { set.oldest + 1 } else { 0 };
             way
         });
-        if let Some(entry) = set.entries.get_mut(way) {
-            *entry = Some((key, value));
-        }
+        let entry = set.entries.get_mut(way)?;
+        entry.replace((key, value)).map(|(replaced, _)| replaced)
     }
 
     pub(crate) fn remove(&mut self, key: &K) {
@@ -111,10 +111,5 @@ impl<K: Copy + Eq + Place, V: Copy> SetCache<K, V> {
         for (_, value) in self.sets.iter_mut().flat_map(|set| &mut set.entries).flatten() {
             change(value);
         }
-    }
-
-    /// Every entry; it looks at the whole capacity.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.sets.iter().flat_map(|set| &set.entries).flatten().map(|(key, value)| (key, value))
     }
 }

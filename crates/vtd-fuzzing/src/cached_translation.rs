@@ -3,7 +3,9 @@
 //! The guest of a program is well behaved: every edit is followed by an invalidation that covers it. So whatever the caches hold,
 //! the two units have to answer alike.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use vtd::memory::SparseMemory;
@@ -35,10 +37,14 @@ const PAGES: u64 = 4;
 /// The length of an operation in bytes.
 const RECORD: usize = 8;
 
+/// What a handle is for: a unit, a device, a PASID or none.
+type Handled = (usize, usize, Option<Pasid>);
+
 struct Machine {
     memory: Arc<SparseMemory>,
     units: [RemappingUnit; 2],
     devices: [[DeviceId; 2]; 2],
+    handles: RefCell<BTreeMap<Handled, Rc<DmaHandle>>>,
     /// The domain of each entry, by device and PASID.
     domains: BTreeMap<(u8, u32), u64>,
     tail: u64,
@@ -92,7 +98,8 @@ impl Machine {
             })
         });
         let domains = BTreeMap::new();
-        let machine = Self { memory, units, devices, domains, tail: 0, status: 0 };
+        let handles = RefCell::default();
+        let machine = Self { memory, units, devices, handles, domains, tail: 0, status: 0 };
         machine.put(ROOT, CONTEXTS | 1);
         for device in 0..2 {
             machine.put(CONTEXTS + (0x18 + 8 * device) * 32, (DIRECTORIES + device * 0x1000) | 0xd);
@@ -266,7 +273,14 @@ impl Machine {
         agree(request, answers);
     }
 
-    fn handle(&self, unit: usize, device: usize, pasid: Option<Pasid>) -> DmaHandle {
+    /// Kept, since what a handle has found is kept in it.
+    fn handle(&self, unit: usize, device: usize, pasid: Option<Pasid>) -> Rc<DmaHandle> {
+        let mut handles = self.handles.borrow_mut();
+        let handle = handles.entry((unit, device, pasid));
+        Rc::clone(handle.or_insert_with(|| Rc::new(self.new_handle(unit, device, pasid))))
+    }
+
+    fn new_handle(&self, unit: usize, device: usize, pasid: Option<Pasid>) -> DmaHandle {
         let (Some(unit), Some(devices)) = (self.units.get(unit), self.devices.get(unit)) else {
             wrong("no such unit", &unit)
         };

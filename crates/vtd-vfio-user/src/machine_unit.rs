@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use vtd::spec::{Gpa, Iova, PageRequest, Pasid, SourceId};
 use vtd::{
-    Access, AttachError, Attachment, Completion, DeviceId, DmaError, DmaGuard, DmaHandle, Effect,
-    Endpoint, GuardedTranslation, PageRequestError, RemappingUnit, ResetKind, Step,
+    Access, AttachError, Attachment, Completion, DeviceId, DmaError, Effect, Endpoint,
+    GuardedTranslation, PageRequestError, RemappingUnit, ResetKind, SharedDma, SharedGuard, Step,
     TranslationRequest, UnknownDevice,
 };
 use vtd_recording::recorder::{RecordedDma, RecordedGuard, RecordedUnit};
@@ -116,7 +116,7 @@ impl MachineUnit {
     /// As there.
     pub fn dma(&self, device: DeviceId, pasid: Option<Pasid>) -> Result<MachineDma, UnknownDevice> {
         Ok(match self {
-            Self::Plain(unit) => MachineDma::Plain(unit.dma(device, pasid)?),
+            Self::Plain(unit) => MachineDma::Plain(unit.dma(device, pasid)?.into()),
             Self::Recorded(recorded) => MachineDma::Recorded(recorded.dma(device, pasid)?),
         })
     }
@@ -126,13 +126,13 @@ impl MachineUnit {
 #[derive(Clone, Debug)]
 pub enum MachineDma {
     /// Of a unit as it is.
-    Plain(DmaHandle),
+    Plain(SharedDma),
     /// Of a recorded one.
     Recorded(RecordedDma),
 }
 
 impl MachineDma {
-    /// Opens a guard: [`DmaHandle::guard`]. Over a recorded unit other inputs of the unit wait until it is dropped.
+    /// Opens a guard: [`SharedDma::guard`]. Over a recorded unit other inputs of the unit wait until it is dropped.
     #[must_use]
     pub fn guard(&self) -> MachineGuard<'_> {
         match self {
@@ -159,7 +159,7 @@ impl Dma for MachineDma {
 #[derive(Debug)]
 pub enum MachineGuard<'d> {
     /// Of a unit as it is.
-    Plain(DmaGuard<'d>),
+    Plain(SharedGuard<'d>),
     /// Of a recorded one.
     Recorded(RecordedGuard<'d>),
 }
@@ -171,7 +171,7 @@ impl Guard for MachineGuard<'_> {
 }
 
 impl MachineGuard<'_> {
-    /// [`DmaGuard::translate`].
+    /// [`SharedGuard::translate`].
     ///
     /// # Errors
     /// As there.
@@ -186,7 +186,7 @@ impl MachineGuard<'_> {
         }
     }
 
-    /// [`DmaGuard::translation_request`].
+    /// [`SharedGuard::translation_request`].
     ///
     /// # Errors
     /// As there.
@@ -201,7 +201,7 @@ impl MachineGuard<'_> {
         }
     }
 
-    /// [`DmaGuard::translated`].
+    /// [`SharedGuard::translated`].
     ///
     /// # Errors
     /// As there.

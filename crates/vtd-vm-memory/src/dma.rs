@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use vtd::spec::Iova;
-use vtd::{Access, DmaError, DmaGuard, DmaHandle, GuardedTranslation};
+use vtd::{Access, DmaError, GuardedTranslation, SharedDma, SharedGuard};
 
 /// The DMA of one device with one PASID or with none, of a unit as it is or one that is recorded.
 ///
-/// It is [`DmaHandle`], and with the feature `recording` `vtd_recording::recorder::RecordedDma`. A VMM implements it for what it
+/// It is [`SharedDma`], and with the feature `recording` `vtd_recording::recorder::RecordedDma`. A VMM implements it for what it
 /// has put around one of them: to count, say.
 pub trait Dma: Debug + Send + Sync {
     /// What is translated in, and what keeps that usable.
@@ -15,30 +15,30 @@ pub trait Dma: Debug + Send + Sync {
     where
         Self: 'd;
 
-    /// Opens a guard: [`DmaHandle::guard`].
+    /// Opens a guard: [`SharedDma::guard`].
     fn guard(&self) -> Self::Guard<'_>;
 }
 
 /// An open guard: while it lives, whatever was translated in it stays usable.
 pub trait Guard: Debug {
-    /// Translates one address: [`DmaGuard::translate`].
+    /// Translates one address: [`SharedGuard::translate`].
     ///
     /// # Errors
     /// As there.
     fn translate(&self, iova: Iova, access: Access) -> Result<GuardedTranslation<'_>, DmaError>;
 }
 
-impl Dma for DmaHandle {
-    type Guard<'d> = DmaGuard<'d>;
+impl Dma for SharedDma {
+    type Guard<'d> = SharedGuard<'d>;
 
-    fn guard(&self) -> DmaGuard<'_> {
-        DmaHandle::guard(self)
+    fn guard(&self) -> SharedGuard<'_> {
+        SharedDma::guard(self)
     }
 }
 
-impl Guard for DmaGuard<'_> {
+impl Guard for SharedGuard<'_> {
     fn translate(&self, iova: Iova, access: Access) -> Result<GuardedTranslation<'_>, DmaError> {
-        DmaGuard::translate(self, iova, access)
+        SharedGuard::translate(self, iova, access)
     }
 }
 

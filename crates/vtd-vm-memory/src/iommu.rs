@@ -96,7 +96,7 @@ impl<D: Dma> Iommu for DmaIommu<D> {
 /// use vm_memory::{GuestAddress, GuestMemory, GuestMemoryMmap, IommuMemory, Permissions};
 /// use vtd_vm_memory::GuardIommu;
 ///
-/// fn transfer(dma: &vtd::DmaHandle, map: GuestMemoryMmap) {
+/// fn transfer(dma: &vtd::SharedDma, map: GuestMemoryMmap) {
 ///     let guard = dma.guard();
 ///     let memory = IommuMemory::new(map, GuardIommu::new(&guard), true, ());
 ///     let slices: Vec<_> = memory.get_slices(GuestAddress(0), 8, Permissions::Read).unwrap().collect();

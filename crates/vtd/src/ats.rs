@@ -284,6 +284,6 @@ pub(crate) fn widened(caps: &Capabilities, found: Translated) -> Translated {
 }
 
 /// Whether `size` bytes from the start of a page hold part of FEE0_0000 to FEEF_FFFF.
-fn overlaps_interrupts(page: Gpa, size: u64) -> bool {
+pub(crate) fn overlaps_interrupts(page: Gpa, size: u64) -> bool {
     page.0 <= 0xfeef_ffff && page.0 | (size - 1) >= 0xfee0_0000
 }

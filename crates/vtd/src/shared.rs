@@ -191,6 +191,18 @@ impl Shared {
         self.wake_wanted.swap(true, Ordering::AcqRel);
     }
 
+    /// A guard has been closed: wakes for what waits for guards, and for what came up inside it.
+    #[inline]
+    pub(crate) fn after_guard(&self, is_awaited: bool) {
+        if is_awaited {
+            self.want_wake();
+        }
+        // What this thread wants it sees; other threads wake for themselves.
+        if self.wake_wanted.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
     /// Wakes the VMM if something has come up. To be called with no lock held.
     pub(crate) fn wake(&self) {
         // Planted: looked at, then taken.

@@ -6,11 +6,11 @@
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicBool,
-    atomic::AtomicU16,
+    atomic::AtomicU16, atomic::AtomicU64, atomic::fence,
 };
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicBool,
-    atomic::AtomicU16,
+    atomic::AtomicU16, atomic::AtomicU64, atomic::fence,
 };

@@ -1,6 +1,8 @@
 //! How a request of an emulated device is answered.
 
-use vtd_cache::{CachedContext, Caches, Lookup, Tag, Translation};
+use std::cell::Cell;
+
+use vtd_cache::{CachedContext, Caches, HandleCache, Lookup, Tag, Translation};
 use vtd_memory::GuestMemory;
 use vtd_spec::planted::is_planted;
 use vtd_spec::table::{self, ContextEntry, LegacyContextEntry, LegacyTranslation, PageSize};
@@ -51,14 +53,33 @@ impl Shared {
         device: &Device,
         request: Request,
     ) -> Result<Translated, DmaError> {
-        // The guest has started, even if this needs no table.
-        let access = request.access.under(self.caps());
-        let answer = self.answer(device, Request { access, ..request });
+        let answer = self.answer(device, request);
         let answer = answer.and_then(|translated| self.admit(translated));
         if let Err(DmaError::Fault(fault)) = &answer {
             self.record_fault_of(device, request, fault);
         }
         answer
+    }
+
+    /// Looks up for a handle what its requests go through, under the lock for once; whether all of it is cached.
+    pub(crate) fn resolve(
+        &self,
+        device: &Device,
+        cache: &HandleCache,
+        protected: &Cell<ProtectedRegions>,
+    ) -> bool {
+        let mut translator = self.translator();
+        let untranslated = match translator.mode {
+            _ if device.is_released() => None,
+            Mode::Off => cache.pasid().is_none().then_some(true),
+            Mode::On(RootTable::Legacy(_) | RootTable::Scalable(_)) => Some(false),
+            Mode::On(RootTable::Abort | RootTable::Unusable) => None,
+        };
+        let caches = &mut translator.caches;
+        let resolution = untranslated.and_then(|untranslated| caches.resolve(cache, untranslated));
+        cache.resolve(resolution);
+        protected.set(translator.protected);
+        resolution.is_some()
     }
 
     /// Records the fault of a request.

@@ -235,6 +235,7 @@ impl RemappingUnit {
             let found = devices.get(device).filter(|device| !device.is_released());
             let found = found.ok_or(UnknownDevice)?;
             found.mark_released();
+            self.shared.translator().caches.unresolve_device(device.key());
             engine.forget_device_tlb(device);
             engine.release_device(device);
             self.shared.want_wake();

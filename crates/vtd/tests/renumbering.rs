@@ -231,8 +231,10 @@ fn nothing_of_the_old_source_id_gets_into_the_caches() {
     let handle = guest.unit.dma(device, Some(pasid(1))).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let done = &done;
         for _ in 0..2 {
-            scope.spawn(|| {
+            let handle = handle.clone();
+            scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
                     let found = translate(&handle, 0x5000, Access::READ);
                     assert!(matches!(found, Ok(0x7000 | 0xb000)), "{found:?}");

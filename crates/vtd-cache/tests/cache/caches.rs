@@ -259,6 +259,12 @@ fn one(capacities: Capacities) -> (Caches, Tag) {
     (caches, tag)
 }
 
+/// The translation of device 0 and PASID 3, through its entry, as a request finds it.
+fn found(caches: &mut Caches, iova: Iova, access: Access) -> Option<Translation> {
+    let entry = caches.pasid(DeviceKey(0), pasid(3))?;
+    caches.translation(entry.tag, iova, access)
+}
+
 fn fill(caches: &mut Caches, tag: Tag, iova: u64, access: Access, translation: Translation) {
     let now = caches.begin();
     caches.fill_translation(now, tag, Iova(iova), access, translation);
@@ -298,8 +304,13 @@ fn known_failure_04_every_address_mask_flushes_its_whole_range() {
                 for at in places {
                     let (low, high) = (at >> shift << shift, at | ((1 << shift) - 1));
                     let overlaps = low <= last && first <= high;
-                    let found = caches.translation(tag, Iova(at << 12), READ);
-                    assert_eq!(found.is_none(), overlaps, "AM {am} {around:x} {size:?} {at:x}");
+                    let found = found(&mut caches, Iova(at << 12), READ);
+                    // Of more than 256 pages, a 16th of the capacity, all of the entry's go.
+                    assert_eq!(
+                        found.is_none(),
+                        overlaps || am > 8,
+                        "AM {am} {around:x} {size:?} {at:x}"
+                    );
                 }
             }
         }
@@ -327,9 +338,7 @@ fn random_ranges_leave_exactly_what_does_not_overlap() {
         let served = |caches: &mut Caches| -> Vec<_> {
             pages
                 .iter()
-                .flat_map(|(at, _)| {
-                    accesses.map(|access| caches.translation(tag, Iova(at << 12), access))
-                })
+                .flat_map(|(at, _)| accesses.map(|access| found(caches, Iova(at << 12), access)))
                 .collect()
         };
         let before = served(&mut caches);
@@ -347,7 +356,9 @@ fn random_ranges_leave_exactly_what_does_not_overlap() {
             } else if let Some(before) = before {
                 let shift = before.size.shift() - 12;
                 let (low, high) = (at >> shift << shift, at | ((1 << shift) - 1));
-                assert!(high >= first && low <= last, "{at:x} is gone with {first:x} to {last:x}");
+                let is_large = last - first >= 256;
+                let overlaps = high >= first && low <= last;
+                assert!(overlaps || is_large, "{at:x} is gone with {first:x} to {last:x}");
             }
         }
     }
@@ -436,14 +447,14 @@ fn capacities_bound_what_is_kept() {
             caches.fill_translation(now, tag, Iova(0), READ, page(0, PageSize::Size4K));
             tags.push(tag);
         }
-        let most = capacity.div_ceil(4).next_power_of_two() * 4;
+        let most = |ways: usize| capacity.div_ceil(ways).next_power_of_two() * ways;
         let contexts = (0..1000).filter(|at| caches.context(DeviceKey(*at)).is_some()).count();
         let pasids =
             (0..1000).filter(|at| caches.pasid(DeviceKey(0), pasid(*at)).is_some()).count();
         let translations =
             tags.iter().filter(|tag| caches.translation(**tag, Iova(0), READ).is_some()).count();
-        for count in [contexts, pasids, translations] {
-            assert!((1..=most).contains(&count), "{count} of {capacity}");
+        for (count, ways) in [(contexts, 4), (pasids, 4), (translations, 16)] {
+            assert!((1..=most(ways)).contains(&count), "{count} of {capacity}");
         }
         // What was entered last is there.
         assert!(caches.context(DeviceKey(999)).is_some());

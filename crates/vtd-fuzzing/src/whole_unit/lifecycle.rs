@@ -144,6 +144,7 @@ impl World {
             }
         }
         self.unit = restored;
+        self.handles.clear();
         // What was fetched and is not done is fetched again.
         let head = self.unit.read(IQH, 8);
         {

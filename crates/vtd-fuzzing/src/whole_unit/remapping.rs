@@ -87,7 +87,7 @@ impl World {
             return;
         };
         let Some(number) = Pasid::new(of(&PASIDS, pasid)) else { return };
-        let Ok(dma) = self.unit.dma(device.id, Some(number)) else { return };
+        let Some(dma) = self.handle(device.id, Some(number)) else { return };
         let guard = dma.guard();
         let requester = Requester { source_id: SourceId(of(&SOURCES, 0)), pasid: Some(number) };
         let address = Iova(of(&PAGES, page) << 12);

@@ -1,9 +1,10 @@
 //! What devices ask for.
 
+use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 
 use vtd::spec::{Gpa, Iova, PageRequest, Pasid, SourceId};
-use vtd::{Access, DmaError, Step, TranslationRequest};
+use vtd::{Access, DeviceId, DmaError, DmaHandle, Step, TranslationRequest};
 use vtd_recording::format::Event;
 use vtd_recording::recorder::Requester;
 
@@ -48,7 +49,7 @@ impl World {
             self.page_request(device, &request);
             return;
         }
-        let Ok(dma) = self.unit.dma(device.id, pasid) else { return };
+        let Some(dma) = self.handle(device.id, pasid) else { return };
         let asked = vtd_model::Request {
             source_id,
             pasid: pasid.map(Pasid::get),
@@ -124,5 +125,20 @@ impl World {
                 self.judge_translated(&asked, since, answer);
             }
         }
+    }
+
+    /// The handle for requests of a device with a PASID or without.
+    pub(super) fn handle(
+        &mut self,
+        device: DeviceId,
+        pasid: Option<Pasid>,
+    ) -> Option<Rc<DmaHandle>> {
+        let is_it = |handle: &&Rc<DmaHandle>| handle.device() == device && handle.pasid() == pasid;
+        if let Some(handle) = self.handles.iter().find(is_it) {
+            return Some(Rc::clone(handle));
+        }
+        let handle = Rc::new(self.unit.dma(device, pasid).ok()?);
+        self.handles.push(Rc::clone(&handle));
+        Some(handle)
     }
 }

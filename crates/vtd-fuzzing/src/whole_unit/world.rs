@@ -1,11 +1,12 @@
 //! All that there is in a program.
 
 use std::cell::OnceCell;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::HostDevice;
 use vtd::spec::{Capabilities, SourceId};
-use vtd::{Attachment, Capacities, DeviceId, Quotas, RemappingUnit, Step, UnitConfig};
+use vtd::{Attachment, Capacities, DeviceId, DmaHandle, Quotas, RemappingUnit, Step, UnitConfig};
 
 use vtd_recording::format::Event;
 
@@ -56,6 +57,8 @@ pub(super) struct World {
     pub(super) host: Arc<Host>,
     pub(super) unit: Arc<RemappingUnit>,
     pub(super) config: UnitConfig,
+    /// Those of this unit: kept, since what they have found is kept in them.
+    pub(super) handles: Vec<Rc<DmaHandle>>,
     /// Of every device that was ever attached with a device TLB.
     pub(super) cards: Vec<(DeviceId, Arc<Card>)>,
     /// Which answers to page requests are still to come is not known.
@@ -133,6 +136,7 @@ impl World {
             host,
             unit,
             config,
+            handles: Vec::new(),
             cards: Vec::new(),
             answers_unknown: false,
             devices: [None; 3],

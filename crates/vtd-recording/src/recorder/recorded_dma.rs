@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use vtd::spec::{Gpa, Iova};
 use vtd::{
-    Access, Completion, DmaError, DmaGuard, DmaHandle, GuardedTranslation, TranslationRequest,
+    Access, Completion, DmaError, GuardedTranslation, SharedDma, SharedGuard, TranslationRequest,
 };
 
 use super::note::Note;
@@ -14,11 +14,11 @@ use crate::format::{FormatVersion, RequestAccess};
 use crate::plain_walk::Request;
 use crate::requests;
 
-/// The [`DmaHandle`] of a recorded unit.
+/// The [`SharedDma`] of a recorded unit.
 #[derive(Clone, Debug)]
 pub struct RecordedDma {
     recorded: Arc<Recorded>,
-    handle: DmaHandle,
+    handle: SharedDma,
 }
 
 /// An open guard of a [`RecordedDma`]. Translations cannot outlive it.
@@ -26,16 +26,16 @@ pub struct RecordedDma {
 pub struct RecordedGuard<'d> {
     dma: &'d RecordedDma,
     // In this order: the guard is closed before the turn is over, so that the next input finds no guard open.
-    guard: DmaGuard<'d>,
+    guard: SharedGuard<'d>,
     _turn: MutexGuard<'d, ()>,
 }
 
 impl RecordedDma {
-    pub(super) fn new(recorded: Arc<Recorded>, handle: DmaHandle) -> Self {
+    pub(super) fn new(recorded: Arc<Recorded>, handle: SharedDma) -> Self {
         Self { recorded, handle }
     }
 
-    /// Opens a guard: [`DmaHandle::guard`].
+    /// Opens a guard: [`SharedDma::guard`].
     ///
     /// Other inputs of the unit wait until it is dropped. A replay has nobody who holds a guard, so no completion may wait for one
     /// here; and a thread that gives the unit an input while it holds one, or opens another, waits for itself.
@@ -84,7 +84,7 @@ impl RecordedDma {
 }
 
 impl RecordedGuard<'_> {
-    /// Translates one address: [`DmaGuard::translate`].
+    /// Translates one address: [`SharedGuard::translate`].
     ///
     /// # Errors
     /// As there.
@@ -101,7 +101,7 @@ impl RecordedGuard<'_> {
         found
     }
 
-    /// Asks for a translation to keep in a device TLB: [`DmaGuard::translation_request`].
+    /// Asks for a translation to keep in a device TLB: [`SharedGuard::translation_request`].
     ///
     /// # Errors
     /// As there.
@@ -118,7 +118,7 @@ impl RecordedGuard<'_> {
         found
     }
 
-    /// Checks a translated request: [`DmaGuard::translated`].
+    /// Checks a translated request: [`SharedGuard::translated`].
     ///
     /// # Errors
     /// As there.

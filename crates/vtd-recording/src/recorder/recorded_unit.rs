@@ -265,7 +265,7 @@ impl RecordedUnit {
         pasid: Option<Pasid>,
     ) -> Result<RecordedDma, UnknownDevice> {
         let handle = self.recorded.unit.dma(device, pasid)?;
-        Ok(RecordedDma::new(Arc::clone(&self.recorded), handle))
+        Ok(RecordedDma::new(Arc::clone(&self.recorded), handle.into()))
     }
 
     /// Ends the recording, flushes and drops its output; the unit goes on without it.

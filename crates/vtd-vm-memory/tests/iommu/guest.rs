@@ -6,12 +6,12 @@
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap, IommuMemory};
 use vtd::spec::{Capabilities, Pasid, SourceId};
-use vtd::{Attachment, DmaHandle, RemappingUnit, UnitConfig};
+use vtd::{Attachment, RemappingUnit, SharedDma, UnitConfig};
 use vtd_vm_memory::{DmaIommu, VmMemory};
 
 pub(crate) type Mmap = GuestMemoryMmap<()>;
 /// Guest memory as the device sees it.
-pub(crate) type DeviceMemory = IommuMemory<Mmap, DmaIommu<DmaHandle>>;
+pub(crate) type DeviceMemory = IommuMemory<Mmap, DmaIommu<SharedDma>>;
 
 /// CM, ZLR, MAMV 12, ESRTPS, one fault record at 220; SAGAW 39 and 48 bits, 2 MiB and 1 GiB pages.
 const CAP: u64 = 0x81d2_008c_226f_0686;
@@ -108,14 +108,14 @@ impl Guest {
     }
 
     /// The DMA of 00:03.0.
-    pub(crate) fn dma(&self, pasid: Option<u32>) -> DmaHandle {
+    pub(crate) fn dma(&self, pasid: Option<u32>) -> SharedDma {
         let device = self
             .unit
             .devices()
             .first()
             .map(|view| view.id)
             .unwrap_or_else(|| self.unit.attach(SourceId(0x18), Attachment::Emulated).unwrap());
-        self.unit.dma(device, pasid.map(|pasid| Pasid::new(pasid).unwrap())).unwrap()
+        self.unit.dma(device, pasid.map(|pasid| Pasid::new(pasid).unwrap())).unwrap().into()
     }
 
     /// Memory as 00:03.0 sees it.

@@ -114,7 +114,11 @@ impl Engine {
         let Some(on) = registers.commands.protected_memory.take() else { return };
         let regions = registers.protected_memory.regions(shared.caps());
         drop(registers);
-        shared.translator().protected = if on { regions } else { ProtectedRegions::default() };
+        {
+            let mut translator = shared.translator();
+            translator.protected = if on { regions } else { ProtectedRegions::default() };
+            translator.caches.unresolve();
+        }
         self.finish(shared, Purpose::ProtectedMemory(on));
     }
 
