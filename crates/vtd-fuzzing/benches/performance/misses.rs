@@ -1,0 +1,36 @@
+//! Walks of four levels over more page tables than a processor caches.
+
+use criterion::{Criterion, Throughput};
+use vtd::Capacities;
+use vtd::spec::Gpa;
+use vtd_memory::GuestMemory;
+
+use crate::baseline::in_turn;
+use crate::machine::random::Random;
+use crate::machine::{Guest, PAGES, PageSize, translate};
+
+const STREAM: usize = 1 << 16;
+/// 256 MiB of last-level tables.
+const MAPPED: u64 = 1 << 25;
+
+pub(crate) fn measure(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("miss");
+    group.throughput(Throughput::Elements(STREAM as u64));
+    let guest = Guest::new(0x4000_0000, 1);
+    guest.bind_one(0);
+    guest.map(MAPPED, PageSize::Small);
+    let stream = Random::new().addresses(STREAM, MAPPED, 12);
+    let chain = |iova: u64| {
+        let step = |table: u64, bits: u32| {
+            let entry = guest.memory.load_u64(Gpa(table + (iova >> bits & 0x1ff) * 8));
+            entry.map_or(0, |entry| entry & 0x000f_ffff_ffff_f000)
+        };
+        step(step(step(step(PAGES, 39), 30), 21), 12)
+    };
+    group.bench_function("chain", |bencher| bencher.iter(|| in_turn(&stream, chain)));
+    let machine = guest.start(Capacities::default()).with_emulated(1);
+    let dma = machine.dma(0);
+    group.bench_function("walk", |bencher| {
+        bencher.iter(|| in_turn(&stream, |iova| translate(&dma, iova)));
+    });
+}
