@@ -186,7 +186,10 @@ impl Guards {
 
     /// Nothing waits any more, until a look says otherwise.
     pub(crate) fn stop_waiting(&self) {
-        self.awaited.store(false, Ordering::SeqCst);
+        // Nobody else sets it, so mostly there is nothing to write.
+        if self.awaited.load(Ordering::Relaxed) {
+            self.awaited.store(false, Ordering::SeqCst);
+        }
     }
 
     /// Devices whose guards have stood before the barrier for longer than `patience`, each guard named once; of one device

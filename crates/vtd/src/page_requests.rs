@@ -73,7 +73,7 @@ impl Shared {
         };
         // Planted (68): nobody answers a page request that was refused.
         let answered = request.last_in_group && !request.is_stop_marker() && !is_planted(68);
-        if answered && self.responses().is_full() {
+        if answered && self.responses.change(|responses| responses.is_full()) {
             return Err(PageRequestError::Busy);
         }
         let refused = match self.queue_page_request(device, &request) {
@@ -94,7 +94,7 @@ impl Shared {
             observer.page_request_dropped(&request, &refused);
         }
         if answered {
-            self.responses().push(device.id, failure(&request));
+            self.responses.change(|responses| responses.push(device.id, failure(&request)));
             self.want_wake();
         }
         Err(refused)

@@ -1,15 +1,41 @@
 //! Page group responses on their way to devices and hosts.
 
 use std::collections::VecDeque;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use vtd_spec::descriptor::{PageGroupResponse, ResponseCode};
 use vtd_spec::{Pasid, SourceId};
 
 use crate::DeviceId;
+use crate::sync::{AtomicBool, Mutex};
 
 /// How many responses wait at most: of the guest's one, all others are the unit's own.
 const CAPACITY: usize = 1024;
+
+/// The responses of a unit, for any of its threads.
+#[derive(Debug, Default)]
+pub(crate) struct Responses {
+    pending: Mutex<PendingResponses>,
+    /// There are some. Changed under the lock.
+    any: AtomicBool,
+}
+
+impl Responses {
+    /// Whether there are none, which takes no lock to see.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    /// Looks at them, or changes them.
+    pub(crate) fn change<R>(&self, change: impl FnOnce(&mut PendingResponses) -> R) -> R {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut pending);
+        self.any.store(!pending.waiting.is_empty(), Ordering::Release);
+        changed
+    }
+}
 
 /// Responses that are to be delivered, in order.
 #[derive(Debug, Default)]
@@ -18,10 +44,6 @@ pub(crate) struct PendingResponses {
 }
 
 impl PendingResponses {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Whether no further request may be refused that would need a response.
     pub(crate) fn is_full(&self) -> bool {
         self.waiting.len() >= CAPACITY

@@ -102,7 +102,7 @@ impl RemappingUnit {
             unit.check_deliveries(state)?;
             let mut engine = unit.shared.engine();
             engine.resume(&unit.shared, pending, unit.shared.guards.barrier());
-            unit.shared.responses().restore(&pending.responses);
+            unit.shared.responses.change(|responses| responses.restore(&pending.responses));
             if onto == RestoreOnto::FreshHost && !pending.restore {
                 engine.begin_restore();
             }
@@ -177,6 +177,7 @@ impl RemappingUnit {
         commands.interrupt_remapping = commands.interrupt_remapping.or(begun.interrupt_remapping);
         commands.compatibility = commands.compatibility.or(begun.compatibility);
         let root = vtd_spec::register::RootTableAddress::from_bits(*latched_root);
+        self.shared.note_asked(&registers);
         Ok(RootTable::new(root, self.shared.caps()))
     }
 

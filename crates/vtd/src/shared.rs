@@ -23,7 +23,7 @@ use crate::guards::Guards;
 use crate::interrupt_remapping::InterruptRemapping;
 use crate::protected_memory::ProtectedRegions;
 use crate::register_page::RegisterPage;
-use crate::responses::PendingResponses;
+use crate::responses::Responses;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::translation::{Mode, Translator};
 use crate::{DiagnosticEvent, Effect, InterruptMessage, UnitConfig, UnitCounts};
@@ -51,15 +51,26 @@ pub(crate) fn count(figure: &AtomicU64) {
     figure.fetch_add(1, Ordering::Relaxed);
 }
 
+/// What software has asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    /// It has rung the doorbell.
+    pub(crate) rang: bool,
+    /// There are commands in the registers.
+    pub(crate) commanded: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: UnitConfig,
     engine: Mutex<Engine>,
     registers: Mutex<RegisterPage>,
+    /// False where the registers hold nothing for the engine to take up. Changed under their lock.
+    asked: AtomicBool,
     translator: Mutex<Translator>,
     devices: RwLock<Devices>,
     effects: Mutex<EffectQueue>,
-    responses: Mutex<PendingResponses>,
+    pub(crate) responses: Responses,
     pub(crate) guards: Guards,
     pub(crate) figures: Figures,
     wake_wanted: AtomicBool,
@@ -80,6 +91,7 @@ impl Shared {
         Self {
             engine: Mutex::new(Engine::new(config.quotas)),
             registers: Mutex::new(RegisterPage::new(config.capabilities, config.version)),
+            asked: AtomicBool::new(false),
             translator: Mutex::new(Translator {
                 mode: Mode::Off,
                 caches: Caches::new(config.capacities),
@@ -87,7 +99,7 @@ impl Shared {
             }),
             devices: RwLock::new(Devices::default()),
             effects: Mutex::new(EffectQueue::default()),
-            responses: Mutex::default(),
+            responses: Responses::default(),
             guards: Guards::default(),
             figures: Figures::default(),
             wake_wanted: AtomicBool::new(false),
@@ -122,6 +134,30 @@ impl Shared {
         self.registers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Software may have asked for something through these registers.
+    pub(crate) fn note_asked(&self, registers: &RegisterPage) {
+        if registers.is_asked() {
+            self.asked.store(true, Ordering::Release);
+        }
+    }
+
+    /// What software has asked for since the last look. Mostly nothing, which takes no lock to see.
+    pub(crate) fn take_asked(&self) -> Asked {
+        if !self.asked.load(Ordering::Acquire) {
+            return Asked::default();
+        }
+        let mut registers = self.registers();
+        let rang = std::mem::take(&mut registers.doorbell);
+        let commanded = registers.is_asked();
+        self.asked.store(commanded, Ordering::Release);
+        Asked { rang, commanded }
+    }
+
+    /// Whether a virtual command has not been answered.
+    pub(crate) fn has_virtual_command(&self) -> bool {
+        self.asked.load(Ordering::Acquire) && self.registers().commands.virtual_command.is_some()
+    }
+
     pub(crate) fn translator(&self) -> MutexGuard<'_, Translator> {
         self.translator.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,10 +176,6 @@ impl Shared {
 
     pub(crate) fn effects(&self) -> MutexGuard<'_, EffectQueue> {
         self.effects.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn responses(&self) -> MutexGuard<'_, PendingResponses> {
-        self.responses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn push(&self, effect: Effect) {

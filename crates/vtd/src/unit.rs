@@ -12,6 +12,7 @@ use crate::diagnostics::Subject;
 use crate::endpoint::EndpointSlot;
 use crate::engine::{self, DEFAULT_BUDGET, HostCalls};
 use crate::protected_memory::ProtectedRegions;
+use crate::responses::PendingResponses;
 use crate::shared::{Shared, count};
 use crate::translation::{Mode, request_kind};
 use crate::{
@@ -100,6 +101,7 @@ impl RemappingUnit {
             for message in registers.write(offset, size, value) {
                 self.shared.send(message);
             }
+            self.shared.note_asked(&registers);
         }
         // Whatever is left has asked for a wake.
         let _left = engine::step(&self.shared, DEFAULT_BUDGET, HostCalls::LeftToStep);
@@ -154,7 +156,7 @@ impl RemappingUnit {
             translator.protected = ProtectedRegions::default();
             drop(translator);
             drop(registers);
-            self.shared.responses().clear();
+            self.shared.responses.change(PendingResponses::clear);
             self.shared.interrupts().reset();
             self.shared.effects().forget_interrupts();
             self.shared.carry_on();

@@ -16,9 +16,6 @@ use crate::translation::Mode;
 impl Engine {
     /// Takes up what software has commanded through the registers, as far as what is under way lets it.
     pub(super) fn take_commands(&mut self, shared: &Shared) {
-        if std::mem::take(&mut shared.registers().doorbell) {
-            self.retry_contradictions();
-        }
         while self.take_command(shared) {}
     }
 
@@ -69,7 +66,7 @@ impl Engine {
     }
 
     /// Software rings the doorbell while the host holds what it should not: one more try, since nothing else may come.
-    fn retry_contradictions(&mut self) {
+    pub(super) fn retry_contradictions(&mut self) {
         if !self.ledger.contradicts() || (self.wait.is_none() && self.due.is_empty()) {
             return;
         }

@@ -50,7 +50,9 @@ impl Engine {
         match (descriptor, Wanted::of(descriptor)) {
             (_, Some(wanted)) => attached(shared, wanted.source_id)
                 .is_some_and(|device| device.has_endpoint() && self.device_tlbs.is_full(device.id)),
-            (Descriptor::PageGroupResponse(_), None) => shared.responses().is_full(),
+            (Descriptor::PageGroupResponse(_), None) => {
+                shared.responses.change(|responses| responses.is_full())
+            }
             (_, None) => false,
         }
     }
@@ -71,7 +73,7 @@ impl Engine {
     pub(super) fn respond_to_page_group(&mut self, shared: &Shared, response: &PageGroupResponse) {
         match attached(shared, response.source_id) {
             Some(device) if device.has_endpoint() || !device.is_emulated() => {
-                shared.responses().push(device.id, *response);
+                shared.responses.change(|responses| responses.push(device.id, *response));
             }
             _ => count(&shared.figures.page_responses_dropped),
         }
@@ -80,12 +82,12 @@ impl Engine {
 
     /// Whether devices have been told everything so far, and have answered.
     pub(super) fn is_settled(&self, shared: &Shared) -> bool {
-        self.device_tlbs.is_empty() && shared.responses().is_empty()
+        self.device_tlbs.is_empty() && shared.responses.is_empty()
     }
 
     /// Whether something can be delivered now. What waits for the VMM to name an endpoint cannot, nor what waits for a guard.
     pub(super) fn has_delivery(&self, shared: &Shared) -> bool {
-        let nothing = !self.device_tlbs.has_undelivered() && shared.responses().is_empty();
+        let nothing = !self.device_tlbs.has_undelivered() && shared.responses.is_empty();
         !nothing && self.delivery_to(shared).is_some()
     }
 
@@ -99,7 +101,7 @@ impl Engine {
         if let Some(device) = self.device_tlbs.undelivered().find_map(ready) {
             return Some((device, Kind::DeviceTlb));
         }
-        let waiting: Vec<_> = shared.responses().devices().collect();
+        let waiting: Vec<_> = shared.responses.change(|responses| responses.devices().collect());
         let device = waiting
             .into_iter()
             .filter_map(found)
@@ -117,7 +119,7 @@ impl Engine {
                 Some(OutgoingCall::DeviceTlb(device, endpoint, invalidation))
             }
             Kind::Response => {
-                let response = shared.responses().take(device.id)?;
+                let response = shared.responses.change(|responses| responses.take(device.id))?;
                 Some(OutgoingCall::Response(device, response))
             }
         }
@@ -216,10 +218,10 @@ fn attached(shared: &Shared, source_id: SourceId) -> Option<Arc<Device>> {
 
 /// Drops responses that no device takes: of those that have been released or have nobody to be told. Nothing is to wait for them.
 pub(super) fn drop_undeliverable(shared: &Shared) {
-    if shared.responses().is_empty() {
+    if shared.responses.is_empty() {
         return;
     }
-    let waiting: Vec<_> = shared.responses().devices().collect();
+    let waiting: Vec<_> = shared.responses.change(|responses| responses.devices().collect());
     let takes = |device: &DeviceId| {
         let device = shared.devices().get(*device).cloned();
         device.is_some_and(|device| {
@@ -227,7 +229,8 @@ pub(super) fn drop_undeliverable(shared: &Shared) {
         })
     };
     let gone: Vec<_> = waiting.into_iter().filter(|device| !takes(device)).collect();
-    let dropped = shared.responses().retain(|device| !gone.contains(&device));
+    let keep = |device| !gone.contains(&device);
+    let dropped = shared.responses.change(|responses| responses.retain(keep));
     for _ in 0..dropped {
         count(&shared.figures.page_responses_dropped);
     }

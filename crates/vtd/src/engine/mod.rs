@@ -240,14 +240,16 @@ impl Engine {
                     None => continue,
                 }
             }
-            // One look for all of them: mostly software has commanded nothing.
-            let is_asked = shared.registers().is_asked();
-            if is_asked {
+            let asked = shared.take_asked();
+            if asked.rang {
+                self.retry_contradictions();
+            }
+            if asked.commanded {
                 self.take_commands(shared);
                 self.take_interrupt_commands(shared);
                 self.take_protected_memory(shared);
             }
-            if (is_asked || self.has_pasids_to_return())
+            if (asked.commanded || self.has_pasids_to_return())
                 && let Some(call) = self.next_allocator_call(shared, calls)
             {
                 return Advance::Call(OutgoingCall::Allocator(call));
@@ -518,7 +520,7 @@ impl Engine {
             queue_closing: self.queue_closing,
             descriptor_begun: self.is_at_descriptor(),
             device_tlbs: self.device_tlbs.save(),
-            responses: shared.responses().save(),
+            responses: shared.responses.change(|responses| responses.save()),
             ..PendingWork::default()
         };
         let under_way = || self.tasks.iter().map(|task| task.purpose);

@@ -95,7 +95,7 @@ impl Engine {
 
     /// Whether a step that may call out has a command or a reset to go on with.
     pub(super) fn awaits_allocator(&self, shared: &Shared) -> bool {
-        self.has_pasids_to_return() || shared.registers().commands.virtual_command.is_some()
+        self.has_pasids_to_return() || shared.has_virtual_command()
     }
 
     /// Enters what the allocator answered.
