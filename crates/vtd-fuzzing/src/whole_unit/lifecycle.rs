@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vtd::host::HostDevice;
 use vtd::spec::SourceId;
-use vtd::{RemappingUnit, ResetKind, RestoreOnto};
+use vtd::{RemappingUnit, ResetKind, RestoreOnto, Step};
 use vtd_recording::format::Event;
 
 use super::host::{Host, Legal};
@@ -74,7 +74,7 @@ impl World {
             Lifecycle::SaveAndRestore { fresh_host } => self.save_and_restore(fresh_host),
             Lifecycle::Step { budget } => {
                 self.record(Recording::step);
-                let _left = self.unit.step(budget.into());
+                self.idle = self.unit.step(budget.into()) == Step::Idle;
             }
             Lifecycle::Run => {
                 self.settle();
@@ -144,6 +144,7 @@ impl World {
             }
         }
         self.unit = restored;
+        self.idle = false;
         self.handles.clear();
         // What was fetched and is not done is fetched again.
         let head = self.unit.read(IQH, 8);

@@ -1,7 +1,7 @@
 //! Entries that a guest changes and invalidates, as drivers do.
 
-use vtd::Access;
 use vtd::spec::{Iova, Pasid, SourceId};
+use vtd::{Access, Step};
 
 use vtd_recording::recorder::Requester;
 
@@ -105,7 +105,7 @@ impl World {
         self.doorbell();
         self.mirror().held = true;
         for _ in 0..16 {
-            let _step = self.unit.step(vtd::DEFAULT_BUDGET);
+            self.idle = self.unit.step(vtd::DEFAULT_BUDGET) == Step::Idle;
             self.answer();
         }
         self.mirror().held = false;

@@ -70,6 +70,7 @@ impl World {
         // What is left of the queue is carried out while the walk is under way, when the trap springs.
         let trapped = self.memory.is_armed();
         if trapped {
+            self.idle = false;
             let unit = Arc::clone(&self.unit);
             let mirror = Arc::clone(&self.mirror);
             let tail = self.tail_meanwhile.take();

@@ -2,11 +2,14 @@
 
 use std::cell::OnceCell;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use vtd::host::HostDevice;
 use vtd::spec::{Capabilities, SourceId};
-use vtd::{Attachment, Capacities, DeviceId, DmaHandle, Quotas, RemappingUnit, Step, UnitConfig};
+use vtd::{
+    Attachment, Capacities, DeviceId, DmaHandle, Quotas, RemappingUnit, Step, UnitConfig, Wake,
+};
 
 use vtd_recording::format::Event;
 
@@ -56,6 +59,9 @@ pub(super) struct World {
     pub(super) eyes: Arc<Eyes>,
     pub(super) host: Arc<Host>,
     pub(super) unit: Arc<RemappingUnit>,
+    bell: Arc<Bell>,
+    /// Nothing is left of what the unit was last stepped for.
+    pub(super) idle: bool,
     pub(super) config: UnitConfig,
     /// Those of this unit: kept, since what they have found is kept in them.
     pub(super) handles: Vec<Rc<DmaHandle>>,
@@ -79,6 +85,16 @@ pub(super) struct World {
     pub(super) tail_meanwhile: Option<u64>,
     pub(super) figures: Figures,
     pub(super) recording: Option<Arc<Recording>>,
+}
+
+/// What the unit rings when there is something to step for or to take.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
+
+impl Wake for Bell {
+    fn wake(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 thread_local! {
@@ -127,6 +143,8 @@ impl World {
             config.quotas =
                 Quotas { per_device: 3, per_unit: 4, mappings_per_device: 4, mappings_per_unit: 6 };
         }
+        let bell = Arc::new(Bell::default());
+        config.wake = Some(Arc::clone(&bell) as _);
         let recording = output.map(|output| Recording::start(&mut config, &memory, output));
         let unit = Arc::new(RemappingUnit::new(config.clone()));
         let mut world = Self {
@@ -135,6 +153,8 @@ impl World {
             eyes,
             host,
             unit,
+            bell,
+            idle: false,
             config,
             handles: Vec::new(),
             cards: Vec::new(),
@@ -402,7 +422,7 @@ impl World {
     pub(super) fn settle(&mut self) {
         self.record(Recording::step);
         for _ in 0..MOST_STEPS {
-            match self.unit.step(vtd::DEFAULT_BUDGET) {
+            match self.step_if_woken() {
                 Step::Idle => {
                     if !self.answer() {
                         self.mirror().catch_up();
@@ -418,6 +438,18 @@ impl World {
             while self.unit.take_effect().is_some() {}
         }
         wrong("bounds: the unit does not come to rest", &self.unit.counts());
+    }
+
+    /// Steps the unit, unless it has nothing left and has not asked for it: then a VMM would not. A host that has failed may hold up
+    /// what is written later, of which the VMM is told but once.
+    fn step_if_woken(&mut self) -> Step {
+        let woken = self.bell.0.swap(false, Ordering::Relaxed);
+        if self.idle && !woken && self.host.failed_calls() == 0 {
+            return Step::Idle;
+        }
+        let step = self.unit.step(vtd::DEFAULT_BUDGET);
+        self.idle = step == Step::Idle;
+        step
     }
 
     pub(super) fn heal(&self) {
@@ -452,6 +484,7 @@ impl World {
     /// Has the unit work in small steps until the last wait has written its status, or nothing is left to do. False if that takes
     /// too many: a shadow may have to be compared with a table that has no end.
     pub(super) fn settle_until_status(&mut self) -> bool {
+        self.idle = false;
         for _ in 0..MOST_STEPS {
             if self.memory.get(STATUS) & 0xffff_ffff == u64::from(self.waits) {
                 return true;
