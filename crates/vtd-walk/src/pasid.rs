@@ -113,8 +113,12 @@ pub fn read_pasid_entry(
     table: Gpa,
     pasid: Pasid,
 ) -> Result<(Gpa, [u64; 8]), AccessError> {
-    let place = Gpa(table.0 | u64::from(pasid.table_index()) * 64);
+    let place = entry_place(table, pasid);
     read_entry(memory, place).map(|raw| (place, raw))
+}
+
+pub(crate) fn entry_place(table: Gpa, pasid: Pasid) -> Gpa {
+    Gpa(table.0 | u64::from(pasid.table_index()) * 64)
 }
 
 fn read_entry(memory: &dyn GuestMemory, place: Gpa) -> Result<[u64; 8], AccessError> {
