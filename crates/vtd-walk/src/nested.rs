@@ -27,7 +27,9 @@ pub fn walk_nested(
     walk_and_mark(memory, caps, access, updates, || {
         let (mut path, first) = descend_first(memory, caps, rules, Some(second), iova, access)?;
         let (under, page) = descend_under(memory, caps, second, first.address, access)?;
-        path.append(second, under);
+        if second.accessed_dirty {
+            path.append(under);
+        }
         Ok((path, outside_interrupts(joined(&first, &page), FaultReason::InterruptRange)?))
     })
 }
@@ -99,23 +101,18 @@ impl TablePlace {
 impl Path {
     /// Adds an entry of a first-stage table, after the second-stage entries that led to it. Marking it is a write, which the second
     /// stage has to permit once the walk has succeeded, and which makes its page dirty.
-    pub(crate) fn visit(&mut self, under: Option<TablePlace>, mut visited: Visited) {
-        let marks = visited.raw != visited.wanted;
-        if let Some(under) = under {
-            visited.writable = under.writable;
-            let mut path = under.path.unwrap_or_default();
-            if let Some(leaf) = path.0.last_mut().filter(|_| marks) {
-                leaf.wanted |= SecondStageEntry::DIRTY;
-            }
-            self.0.append(&mut path.0);
+    pub(crate) fn visit(&mut self, under: Option<TablePlace>, visited: Visited) {
+        let Some(under) = under else { return self.push(visited) };
+        let marks = self.in_turn(visited).is_to_mark();
+        let mut path = under.path.unwrap_or_default();
+        if let Some(leaf) = path.0.last_mut().filter(|_| marks) {
+            leaf.wanted |= SecondStageEntry::DIRTY;
         }
-        self.0.push(visited);
+        self.append(path);
+        self.push(Visited { writable: under.writable, ..visited });
     }
 
-    /// Adds second-stage entries, where those are marked at all.
-    fn append(&mut self, second: &SecondStage, mut path: Path) {
-        if second.accessed_dirty {
-            self.0.append(&mut path.0);
-        }
+    fn append(&mut self, path: Path) {
+        path.0.into_iter().for_each(|visited| self.push(visited));
     }
 }

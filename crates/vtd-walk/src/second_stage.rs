@@ -127,7 +127,7 @@ pub(crate) fn descend(
         let mark = SecondStageEntry::ACCESSED;
         match target {
             Target::Table(next) => {
-                path.0.push(Visited::new(Stage::Second, place, raw, raw | mark));
+                path.push(Visited::new(Stage::Second, place, raw, raw | mark));
                 table = next;
             }
             Target::Page(page, size) => {
@@ -135,7 +135,7 @@ pub(crate) fn descend(
                 let dirties = access.write && !is_planted(52);
                 let written = if dirties { SecondStageEntry::DIRTY } else { 0 };
                 let wanted = raw | mark | written;
-                path.0.push(Visited::new(Stage::Second, place, raw, wanted));
+                path.push(Visited::new(Stage::Second, place, raw, wanted));
                 let granted = Granted { read: all.read, write: all.write, execute: all.read };
                 let dirty = dirty || !stage.accessed_dirty;
                 let translated = Translated::new(page, size, iova, granted, dirty);

@@ -166,6 +166,7 @@ impl Stage {
 }
 
 /// One entry on the path of a walk, to be marked once the walk has succeeded.
+#[derive(Clone, Copy)]
 pub(crate) struct Visited {
     pub(crate) stage: Stage,
     pub(crate) place: Gpa,
@@ -178,6 +179,11 @@ pub(crate) struct Visited {
 impl Visited {
     pub(crate) const fn new(stage: Stage, place: Gpa, raw: u64, wanted: u64) -> Self {
         Self { stage, place, raw, wanted, writable: true }
+    }
+
+    /// It lacks a bit.
+    pub(crate) const fn is_to_mark(&self) -> bool {
+        self.raw != self.wanted
     }
 }
 
@@ -231,6 +237,23 @@ pub(crate) fn walk_and_mark(
 }
 
 impl Path {
+    /// An entry as it is when its turn comes: tables may lead to themselves, and one that is on the way twice has by then what it is
+    /// given the first time.
+    pub(crate) fn in_turn(&self, visited: Visited) -> Visited {
+        if !visited.is_to_mark() {
+            return visited;
+        }
+        let is_same = |earlier: &&Visited| earlier.place == visited.place && earlier.is_to_mark();
+        let Some(earlier) = self.0.iter().rev().find(is_same) else { return visited };
+        let lacks = visited.wanted & !visited.raw;
+        Visited { raw: earlier.wanted, wanted: earlier.wanted | lacks, ..visited }
+    }
+
+    /// Adds an entry.
+    pub(crate) fn push(&mut self, visited: Visited) {
+        self.0.push(self.in_turn(visited));
+    }
+
     /// Sets accessed and dirty bits, root first, each only if the entry still has the value that the walk saw.
     fn update(&self, memory: &dyn GuestMemory) -> Update {
         for visited in self.to_mark() {
@@ -250,6 +273,6 @@ impl Path {
 
     /// The entries that lack a bit, root first.
     fn to_mark(&self) -> impl Iterator<Item = &Visited> {
-        self.0.iter().filter(|visited| visited.raw != visited.wanted)
+        self.0.iter().filter(|visited| visited.is_to_mark())
     }
 }

@@ -163,6 +163,31 @@ fn accessed_and_dirty_bits_of_both_stages() {
     assert_eq!(guest.take_exchanges(), []);
 }
 
+#[test]
+fn a_table_on_the_way_twice_is_written_through_the_first_page_alone() {
+    let guest = guest();
+    // Guest pages 100 and 101 are one page, whose first entry leads to 101: the entries of all four levels are one.
+    guest.write(&[(LEAVES[1], 0x4_0003), (ENTRIES[0], 0x10_1007)]);
+    // What leads there has been used before.
+    guest.write(&[(0x2_0000, 0x2_1103), (0x2_1000, 0x2_2103), (0x2_2000, 0x2_3103)]);
+    assert_eq!(walk(&guest, true, 0x678, Access::READ).unwrap().address.0, 0x4_0678);
+    for (place, value) in [(ENTRIES[0], 0x10_1027), (LEAVES[0], 0x4_0303), (LEAVES[1], 0x4_0103)] {
+        assert_eq!(guest.at(place), value, "{place:x}");
+    }
+    assert_eq!(walk(&guest, true, 0x678, Access::WRITE).unwrap().address.0, 0x4_0678);
+    for (place, value) in [(ENTRIES[0], 0x10_1067), (LEAVES[0], 0x4_0303), (LEAVES[1], 0x4_0303)] {
+        assert_eq!(guest.at(place), value, "{place:x}");
+    }
+    // So the second page need not permit writes.
+    guest.write(&[(LEAVES[0], 0x4_0003), (LEAVES[1], 0x4_0001), (ENTRIES[0], 0x10_1007)]);
+    assert_eq!(walk(&guest, true, 0x678, Access::READ).unwrap().address.0, 0x4_0678);
+    for (place, value) in [(ENTRIES[0], 0x10_1027), (LEAVES[0], 0x4_0303), (LEAVES[1], 0x4_0101)] {
+        assert_eq!(guest.at(place), value, "{place:x}");
+    }
+    guest.write(&[(LEAVES[0], 0x4_0001), (LEAVES[1], 0x4_0003), (ENTRIES[0], 0x10_1007)]);
+    assert_eq!(walk(&guest, true, 0x678, Access::READ).map(|found| found.address.0), Err(0x77));
+}
+
 /// What both stages grant, as one walk under these rules sees it.
 fn granted(guest: &Guest, no_execute: bool, accessed_dirty: bool, access: Access) -> Translated {
     let stage = FirstStage {

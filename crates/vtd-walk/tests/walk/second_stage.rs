@@ -309,5 +309,6 @@ fn a_table_that_leads_to_itself_is_walked_level_by_level() {
     let stage = stage(SecondStageLevels::Five, true);
     let found = walk_with(&guest, &most(), &stage, SecondStageCodes::Scalable, FIVE, WRITE);
     assert_eq!(found.unwrap().address.0, 0x1_5678);
-    assert!(guest.take_reads().len() <= 16 * 5);
+    // It marks itself, which is no reason to walk again.
+    assert_eq!(guest.take_reads().len(), 5);
 }
