@@ -38,6 +38,8 @@ pub(super) struct Mirror {
     /// What the unit did that the model does not do, and which oracle says so.
     pub(super) wrong: Option<(&'static str, String)>,
     pub(super) descriptors: u64,
+    /// An invalidation that the guest has queued, until a descriptor for it is carried out.
+    pub(super) awaited: Option<Invalidation>,
     /// The data of the wait that has been fetched and is not over.
     pub(super) wait: Option<u32>,
     /// No wait may complete: a transfer is under way that used what is being invalidated.
@@ -55,6 +57,7 @@ impl Mirror {
             changes: Vec::new(),
             wrong: None,
             descriptors: 0,
+            awaited: None,
             wait: None,
             held: false,
             responses: Vec::new(),
@@ -69,6 +72,7 @@ impl Mirror {
         self.responses.clear();
         self.wrong = None;
         self.descriptors = 0;
+        self.awaited = None;
         self.wait = None;
         self.held = false;
     }
@@ -152,6 +156,7 @@ impl Mirror {
         }
         match queue.step(self.registers.unit.capabilities, &*self.memory) {
             QueueStep::Descriptor(Descriptor::Invalidation(invalidation)) => {
+                self.awaited = self.awaited.filter(|awaited| *awaited != invalidation);
                 self.history.invalidated(invalidation);
             }
             QueueStep::Descriptor(Descriptor::Wait(wait)) => {

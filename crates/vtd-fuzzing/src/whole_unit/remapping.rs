@@ -3,6 +3,7 @@
 use vtd::spec::{Iova, Pasid, SourceId};
 use vtd::{Access, Step};
 
+use vtd_model::Invalidation;
 use vtd_recording::recorder::Requester;
 
 use super::world::{Kind, World};
@@ -13,16 +14,15 @@ use crate::program::{Edit, Table, write_entry};
 const EVERY_PAGE: u64 = 0x7fff_ffff_ffff_f800;
 
 impl World {
-    /// Global invalidations of every cache and a wait, done: what the wait wrote. `None` if the queue has stopped.
-    pub(super) fn invalidate_everything(&mut self) -> Option<u32> {
+    /// Global invalidations of every cache and a wait; whether all of it was carried out.
+    pub(super) fn invalidate_everything(&mut self) -> bool {
         self.enqueue([0x11, 0]);
         self.enqueue([0x37, 0]);
+        self.mirror().awaited = Some(Invalidation::PasidGlobal);
         self.enqueue([0x12, 0]);
         self.doorbell();
         self.settle();
-        let mirror = self.mirror();
-        let queue = &mirror.registers.queue;
-        (!queue.error && queue.head == queue.tail).then_some(self.waits)
+        self.has_status()
     }
 
     /// Changes a PASID-table entry and invalidates it by its old or its new domain, as drivers do.
@@ -39,6 +39,9 @@ impl World {
         let held = self.held_domains(number);
         let pasid = u64::from(number) << 32;
         self.enqueue([0x17 | domain << 16 | pasid, 0]);
+        let invalidation =
+            domain.try_into().map(|domain| Invalidation::Pasid { domain, pasid: number });
+        self.mirror().awaited = invalidation.ok();
         // Of half of them nothing is between the entry and the wait.
         if edit.kind & 1 == 0 {
             self.enqueue([0x26 | domain << 16 | pasid, 0]);
@@ -53,7 +56,9 @@ impl World {
             self.expect_tables_of(number, domain, &held, failures, &desired);
         }
         self.settle();
-        self.expect_tables_of(number, domain, &held, failures, &desired);
+        if self.has_status() {
+            self.expect_tables_of(number, domain, &held, failures, &desired);
+        }
     }
 
     pub(super) fn invalidate_device_tlbs(&mut self, pasid: u32, address: u64) {

@@ -284,7 +284,7 @@ impl World {
         self.mirror().write(offset, size, value);
         self.record(|recording| recording.write(offset, size, value));
         self.unit.write(offset, size, value);
-        if offset == GCMD && size >= 4 {
+        if offset == GCMD && matches!(size, 4 | 8) {
             self.command = u32::try_from(value & 0x9780_0000).unwrap_or(0);
         }
         if !tail {
@@ -481,18 +481,25 @@ impl World {
         any
     }
 
-    /// Has the unit work in small steps until the last wait has written its status, or nothing is left to do. False if that takes
-    /// too many: a shadow may have to be compared with a table that has no end.
+    /// Whether the last wait has written its status, and what the mirror looks out for was carried out before. Neither is sure: where a guest
+    /// has moved the tail by itself, some of what it queues next lies where the head has been.
+    pub(super) fn has_status(&self) -> bool {
+        self.memory.get(STATUS) & 0xffff_ffff == u64::from(self.waits)
+            && self.mirror().awaited.is_none()
+    }
+
+    /// Has the unit work in small steps until the last wait has written its status, or nothing is left to do; whether it has. That may
+    /// take too many: a shadow may have to be compared with a table that has no end.
     pub(super) fn settle_until_status(&mut self) -> bool {
         self.idle = false;
         for _ in 0..MOST_STEPS {
-            if self.memory.get(STATUS) & 0xffff_ffff == u64::from(self.waits) {
+            if self.has_status() {
                 return true;
             }
             match self.unit.step(SMALL_BUDGET) {
                 Step::Idle => {
                     if !self.answer() {
-                        return true;
+                        return false;
                     }
                 }
                 Step::More => {}
