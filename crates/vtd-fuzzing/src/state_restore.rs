@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 use vtd::host::HostDevice;
 use vtd::spec::Capabilities;
-use vtd::{Attachment, RemappingUnit, RestoreOnto, Step, UnitConfig, UnitState};
+use vtd::{RemappingUnit, RestoreOnto, Step, UnitConfig, UnitState};
 
 use crate::program::{
     Bits, Edit, HostFailure, Lifecycle, Operation, Queued, RequestOperation, Table, Target,
@@ -62,15 +62,9 @@ fn restore(state: &UnitState, onto: RestoreOnto) {
         wrong("state restore: saved as another", &(saved, twice));
     }
     come_to_rest(&unit);
-    // What the ledger has is what a host has been given, whatever the state says. A host that holds something else, or a device of
-    // it behind two devices, is the VMM's doing.
-    let mut assigned: Vec<_> = unit.devices().iter().map(|device| device.attachment).collect();
-    assigned.retain(|attachment| *attachment != Attachment::Emulated);
-    let has_twins = (1..).zip(&assigned).any(|(next, attachment)| {
-        assigned.get(next..).is_some_and(|others| others.contains(attachment))
-    });
+    // What the ledger has is what a host has been given, whatever the state says. A host that holds something else is the VMM's
+    // doing.
     if onto == RestoreOnto::FreshHost
-        && !has_twins
         && let Some(call) = host.illegal()
     {
         wrong("state restore: an illegal call", &call);

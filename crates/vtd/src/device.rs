@@ -8,9 +8,9 @@ use vtd_cache::DeviceKey;
 use vtd_host::{HostCapabilities, HostDevice};
 use vtd_spec::SourceId;
 
-use crate::Endpoint;
 use crate::endpoint::EndpointSlot;
 use crate::sync::{AtomicBool, AtomicU16, Mutex, MutexGuard};
+use crate::{AttachError, Endpoint};
 
 /// An attached device. Stable until the device is released, and never given to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -125,6 +125,19 @@ impl Devices {
 
     pub(crate) fn of_source(&self, source_id: SourceId) -> Option<&Arc<Device>> {
         self.get(*self.sources.get(&source_id)?)
+    }
+
+    /// A device of the host is behind no device that is here, be it one that is being released.
+    pub(crate) fn check_host_device(
+        &self,
+        source_id: SourceId,
+        attachment: Attachment,
+    ) -> Result<(), AttachError> {
+        let holder = self
+            .iter()
+            .find(|device| attachment != Attachment::Emulated && device.attachment == attachment);
+        let holder = holder.map(|device| device.source_id());
+        holder.map_or(Ok(()), |holder| Err(AttachError::HostDeviceTaken { source_id, holder }))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Device>> {

@@ -19,6 +19,16 @@ pub enum AttachError {
     /// Another device has this source-id.
     #[error("{0} is attached already")]
     SourceIdTaken(SourceId),
+    /// Another device has this device of the host, be it one whose release is under way: its slots can be bound for one alone.
+    #[error(
+        "{source_id} cannot be assigned: its device of the host is assigned to {holder} already"
+    )]
+    HostDeviceTaken {
+        /// Which device.
+        source_id: SourceId,
+        /// The one that has it.
+        holder: SourceId,
+    },
     /// The host does not know the device, or does not say what it can bind.
     #[error("{source_id} cannot be assigned: the host refused")]
     Host {

@@ -240,6 +240,7 @@ impl RemappingUnit {
                 let why = "a handle or source-id that is taken or was never given";
                 return Err(RestoreError::Field { field: "devices", why });
             }
+            devices.check_host_device(source_id, attachment)?;
             let device = devices.enter(DeviceId(saved.handle), source_id, attachment, host);
             if let Some(host) = host {
                 engine.ledger.add_device(device.id.key(), source_id, host.pasids);

@@ -175,7 +175,7 @@ impl RemappingUnit {
     /// is to plug in others later configures what all of them have.
     ///
     /// # Errors
-    /// [`AttachError`]: the source-id is taken, or the device cannot be assigned.
+    /// [`AttachError`]: the source-id or the device of the host is taken, or the device cannot be assigned.
     pub fn attach(
         &self,
         source_id: SourceId,
@@ -189,6 +189,7 @@ impl RemappingUnit {
             if devices.of_source(source_id).is_some() {
                 return Err(AttachError::SourceIdTaken(source_id));
             }
+            devices.check_host_device(source_id, attachment)?;
             let agreed = match &host {
                 Some(host) => self.agree(source_id, registers.capabilities(), host)?,
                 None => *registers.capabilities(),

@@ -13,8 +13,8 @@ use guest::{
 use serde_json::{Value, json};
 use vtd::spec::Capabilities;
 use vtd::{
-    Access, RemappingUnit, ResetKind, RestoreError, RestoreOnto, STATE_VERSION, Step, UnitConfig,
-    UnitState,
+    Access, AttachError, RemappingUnit, ResetKind, RestoreError, RestoreOnto, STATE_VERSION, Step,
+    UnitConfig, UnitState,
 };
 
 /// By way of JSON.
@@ -283,6 +283,21 @@ fn states_of_other_units_are_refused() {
         assert!(matches!(changed(field, value), RestoreError::Field { .. }), "{field}");
     }
     assert!(matches!(changed("/devices/0/assigned", json!(99)), RestoreError::Attach(_)));
+    // One device of the host behind two devices, and behind one that is being released.
+    let twins = |releasing| {
+        let mut twins = state.clone();
+        *twins.pointer_mut("/devices/1/assigned").unwrap() = json!(3);
+        *twins.pointer_mut("/devices/0/releasing").unwrap() = json!(releasing);
+        restore(&twins).err().unwrap()
+    };
+    for releasing in [false, true] {
+        let RestoreError::Attach(AttachError::HostDeviceTaken { source_id, holder }) =
+            twins(releasing)
+        else {
+            panic!("restored: {releasing}")
+        };
+        assert_eq!((source_id.0, holder.0), (0x20, 0x18));
+    }
     // Device-TLB invalidations of a device that takes none, and of one that is not there.
     for device in [2, 9] {
         let outstanding = json!([{

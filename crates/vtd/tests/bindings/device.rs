@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vtd::host::{HostDevice, HostErrorKind};
 use vtd::spec::Capabilities;
-use vtd::{AttachError, Attachment, Effect, ResetKind};
+use vtd::{AttachError, Attachment, Effect, ResetKind, Step};
 
 use crate::guest::calls::{held_by, host};
 use crate::guest::{
@@ -41,11 +41,22 @@ fn attach_is_refused() {
         let emulated = guest.unit.attach(source_id(device), Attachment::Emulated);
         assert!(matches!(emulated, Err(AttachError::SourceIdTaken(_))));
     }
+    // A device of the host that another one has, until its release is over.
+    let twin = || guest.unit.attach(source_id(5), Attachment::Assigned(HostDevice(3))).map(|_| ());
+    let taken = |refused| match refused {
+        Err(AttachError::HostDeviceTaken { source_id, holder }) => (source_id.0, holder.0),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(taken(twin()), (0x28, 0x18));
     assert_eq!(guest.unit.devices().len(), 2);
     // An assigned device has no DMA of its own, an emulated one nothing to retry.
     let [assigned, emulated] = [0, 1].map(|n| guest.unit.devices()[n].id);
     assert!(guest.unit.dma(assigned, None).is_err());
     assert!(guest.unit.retry(emulated).is_err());
+    guest.unit.release(assigned).unwrap();
+    assert_eq!(taken(twin()), (0x28, 0x18));
+    while guest.unit.step(1) != Step::Idle {}
+    assert!(twin().is_ok());
 }
 
 // feature: 7.devices: attach, release and retry
