@@ -3,19 +3,49 @@
 use core::ops::Bound;
 
 use vtd_spec::planted::is_planted;
-use vtd_spec::{Binding, DomainId, Slot};
+use vtd_spec::{Binding, Slot, SourceId};
 
+use crate::domain_filter::DomainFilter;
 use crate::shadow::Fill;
 use crate::wanted::{CandidateStep, Desired, DeviceWanted, WantedRange};
-use crate::{Call, Change, DeviceKey, FailureKind, Held, Ledger, Scope, SlotState, Wanted};
+use crate::{
+    Call, Change, DeviceKey, FailureKind, Held, Ledger, RangeRequests, Scope, SlotScope, SlotState,
+    Wanted,
+};
 
-/// A reconciliation under way: a scope and how far it has come. It borrows nothing and keeps no copy of any table.
+/// A reconciliation under way: over what it runs and how far it has come. It borrows nothing and keeps no copy of any table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reconciliation {
-    scope: Scope,
+    over: Over,
     /// The device at hand, or the last one that is done.
     device: Option<DeviceKey>,
     place: Place,
+}
+
+/// Over what a reconciliation runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Over {
+    Scope(Scope),
+    Requests(RangeRequests),
+}
+
+impl Over {
+    fn slots(&self) -> &SlotScope {
+        match self {
+            Self::Scope(scope) => &scope.slots,
+            Self::Requests(_) => &SlotScope::All,
+        }
+    }
+
+    /// Which pairs of a device are compared, if any.
+    fn filter(&self, device: DeviceKey, source: SourceId) -> Option<DomainFilter> {
+        match self {
+            Self::Scope(scope) => {
+                scope.devices.contains(device, source).then(|| scope.domain.into())
+            }
+            Self::Requests(requests) => requests.filter(source),
+        }
+    }
 }
 
 /// How far a reconciliation has come within a device.
@@ -45,7 +75,13 @@ impl Reconciliation {
     /// A reconciliation over a scope, at its beginning.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, device: None, place: Place::Done }
+        Self { over: Over::Scope(scope), device: None, place: Place::Done }
+    }
+
+    /// One reconciliation for several requests, at its beginning. It makes the calls that one after the other would.
+    #[must_use]
+    pub fn of_requests(requests: RangeRequests) -> Self {
+        Self { over: Over::Requests(requests), device: None, place: Place::Done }
     }
 }
 
@@ -57,7 +93,7 @@ struct Pair<'a> {
 
 /// What a pair calls for.
 enum Verdict {
-    /// The pair is not of the domain asked for.
+    /// The pair is not of a domain asked for.
     Elsewhere,
     /// Nothing.
     Agree,
@@ -70,22 +106,21 @@ enum Verdict {
 
 impl Pair<'_> {
     /// The table of the reconciliation. The domain filters the pair, never one side alone.
-    fn judge(&self, domain: Option<DomainId>) -> Verdict {
-        if let Some(domain) = domain
-            && self.desired.domain != Some(domain)
+    fn judge(&self, filter: &DomainFilter) -> Verdict {
+        if !filter.is_open()
+            && !self.desired.domain.is_some_and(|domain| filter.takes(domain))
             // Planted (row 26): the domain of what is held does not lead to it.
-            && (is_planted(26) || !self.state.is_some_and(|state| state.has_domain(domain)))
+            && (is_planted(26)
+                || !self.state.is_some_and(|state| state.domains().any(|domain| filter.takes(domain))))
         {
             return Verdict::Elsewhere;
         }
         let held = self.state.and_then(|state| state.held);
         let (mut held, mut wanted) = (held, self.desired.as_held());
         // Planted (75): each side is filtered by its own domain, not the pair.
-        if is_planted(75)
-            && let Some(domain) = domain
-        {
-            held = held.filter(|held| held.domain == domain);
-            wanted = wanted.filter(|wanted| wanted.domain == domain);
+        if is_planted(75) {
+            held = held.filter(|held| filter.takes(held.domain));
+            wanted = wanted.filter(|wanted| filter.takes(wanted.domain));
         }
         match (held, wanted) {
             (None, None) => Verdict::Forget,
@@ -141,7 +176,7 @@ impl Ledger {
                 let next = self
                     .devices
                     .range((after, Bound::Unbounded))
-                    .find(|(key, device)| cursor.scope.devices.contains(**key, device.source_id));
+                    .find(|(key, device)| cursor.over.filter(**key, device.source_id).is_some());
                 let Some((key, _)) = next else { return Next::Done };
                 cursor.device = Some(*key);
                 cursor.place = Place::Handover;
@@ -151,11 +186,16 @@ impl Ledger {
                 cursor.place = Place::Done;
                 continue;
             };
+            // A device that has another source-id by now has been reconciled for that.
+            let Some(filter) = cursor.over.filter(key, device.source_id) else {
+                cursor.place = Place::Done;
+                continue;
+            };
             let step = match wanted {
                 Wanted::Restored => self.restore_step(key, cursor, budget),
                 _ => {
                     let wanted = wanted.of_device(device.source_id);
-                    self.device_step(key, cursor, &wanted, takes, budget)
+                    self.device_step(key, cursor, &filter, &wanted, takes, budget)
                 }
             };
             if let Some(next) = step {
@@ -169,27 +209,27 @@ impl Ledger {
         &mut self,
         key: DeviceKey,
         cursor: &mut Reconciliation,
+        filter: &DomainFilter,
         wanted: &DeviceWanted<'_>,
         takes: Takes<'_>,
         budget: &mut u32,
     ) -> Option<Next> {
-        let domain = cursor.scope.domain;
         if cursor.place == Place::Handover {
             cursor.place = Place::Rid;
             if let Some(pasid) = wanted.rid_pasid()
-                && cursor.scope.slots.contains(pasid.get())
+                && cursor.over.slots().contains(pasid.get())
                 && self.devices.get(&key)?.pasids.get(pasid).is_some()
             {
                 // The entry has a domain of its own, and Rid is about to hold it.
                 let desired = Desired { binding: None, domain: wanted.rid(None).domain };
                 let slot = Slot::Pasid(pasid);
-                if let Compared::Call(call) = self.compare(key, slot, desired, domain, wanted) {
+                if let Compared::Call(call) = self.compare(key, slot, desired, filter, wanted) {
                     return Some(Next::Change(call));
                 }
             }
         }
         if cursor.place == Place::Rid {
-            let bounds = cursor.scope.slots.bounds();
+            let bounds = cursor.over.slots().bounds();
             cursor.place = Place::Pasids(bounds.start);
             let device = self.devices.get(&key)?;
             // A Rid without state has no RID_PASID of its own, as it has none after a save and restore.
@@ -197,20 +237,18 @@ impl Ledger {
             let in_scope = [held_rid_pasid, wanted.rid_pasid()]
                 .into_iter()
                 .flatten()
-                .any(|pasid| cursor.scope.slots.contains(pasid.get()))
-                || cursor.scope.slots == crate::SlotScope::All;
+                .any(|pasid| cursor.over.slots().contains(pasid.get()))
+                || *cursor.over.slots() == SlotScope::All;
             if in_scope {
                 let held = device.rid.as_ref().and_then(|state| state.held);
                 let desired = acceptable(wanted.rid(held), takes, key, Slot::Rid);
-                if let Compared::Call(call) = self.compare(key, Slot::Rid, desired, domain, wanted)
+                if let Compared::Call(call) = self.compare(key, Slot::Rid, desired, filter, wanted)
                 {
                     return Some(Next::Change(call));
                 }
             }
         }
-        let Place::Pasids(start) = cursor.place else { return None };
-        let end = cursor.scope.slots.bounds().end;
-        self.pasid_step(key, cursor, (start, end), wanted, takes, budget)
+        self.pasid_step(key, cursor, filter, wanted, takes, budget)
     }
 
     /// The ordered merge over the PASIDs of one device; `None` once it is done.
@@ -218,12 +256,13 @@ impl Ledger {
         &mut self,
         key: DeviceKey,
         cursor: &mut Reconciliation,
-        (start, end): (u32, u32),
+        filter: &DomainFilter,
         wanted: &DeviceWanted<'_>,
         takes: Takes<'_>,
         budget: &mut u32,
     ) -> Option<Next> {
-        let domain = cursor.scope.domain;
+        let Place::Pasids(start) = cursor.place else { return None };
+        let end = cursor.over.slots().bounds().end;
         let mut range = wanted.range(start, end);
         let mut position = start;
         loop {
@@ -258,7 +297,7 @@ impl Ledger {
             cursor.place = Place::Pasids(position);
             let slot = Slot::Pasid(pasid);
             let desired = acceptable(desired, takes, key, slot);
-            match self.compare(key, slot, desired, domain, wanted) {
+            match self.compare(key, slot, desired, filter, wanted) {
                 Compared::Settled => {}
                 Compared::Call(call) => return Some(Next::Change(call)),
                 // Nothing more can be bound, so from here on only what is held matters: the rest waits for space.
@@ -273,13 +312,13 @@ impl Ledger {
         key: DeviceKey,
         slot: Slot,
         desired: Desired,
-        domain: Option<DomainId>,
+        filter: &DomainFilter,
         wanted: &DeviceWanted<'_>,
     ) -> Compared {
         let Some(device) = self.devices.get(&key) else { return Compared::Settled };
         let state = device.slot(slot);
         let rid_pasid = wanted.rid_pasid();
-        match (Pair { state, desired }).judge(domain) {
+        match (Pair { state, desired }).judge(filter) {
             Verdict::Elsewhere => return Compared::Settled,
             Verdict::Call(call) => {
                 let takes_space = state.is_none() && matches!(slot, Slot::Pasid(_));

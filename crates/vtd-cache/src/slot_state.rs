@@ -61,8 +61,9 @@ impl SlotState {
         self.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::Invalidate)
     }
 
-    pub(crate) fn has_domain(&self, domain: DomainId) -> bool {
+    /// The domains of what is held and of what was attempted.
+    pub(crate) fn domains(&self) -> impl Iterator<Item = DomainId> {
         let attempted = self.failure.as_ref().and_then(|failure| failure.attempted);
-        [self.held, attempted].into_iter().flatten().any(|held| held.domain == domain)
+        [self.held, attempted].into_iter().flatten().map(|held| held.domain)
     }
 }

@@ -103,7 +103,18 @@ impl Host {
         size: u32,
         takes: &dyn Fn(DeviceKey, Slot, &Binding) -> bool,
     ) -> Vec<Log> {
-        let mut cursor = Reconciliation::new(scope.clone());
+        self.run_to_the_end(ledger, Reconciliation::new(scope.clone()), wanted, size, takes)
+    }
+
+    /// A reconciliation from where it is, with budgets of this size.
+    pub(crate) fn run_to_the_end(
+        &mut self,
+        ledger: &mut Ledger,
+        mut cursor: Reconciliation,
+        wanted: &Wanted<'_>,
+        size: u32,
+        takes: &dyn Fn(DeviceKey, Slot, &Binding) -> bool,
+    ) -> Vec<Log> {
         let mut budget = size;
         self.pauses = 0;
         loop {

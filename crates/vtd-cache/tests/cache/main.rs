@@ -19,6 +19,8 @@ mod quota;
 #[cfg(test)]
 mod random_tables;
 #[cfg(test)]
+mod range_requests;
+#[cfg(test)]
 mod reconciliation;
 #[cfg(test)]
 mod saved;
