@@ -86,3 +86,8 @@ impl InvalidationQueue {
         }
     }
 }
+
+/// Whether a tail moves on: around the end of the queue, from the head on, the old one does not come behind the new one.
+pub(crate) fn tail_advances(head: u64, old: u64, new: u64) -> bool {
+    if head <= new { (head..=new).contains(&old) } else { old >= head || old <= new }
+}

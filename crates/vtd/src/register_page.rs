@@ -11,6 +11,7 @@ use vtd_spec::{Capabilities, SourceId};
 use crate::InterruptMessage;
 use crate::event_registers::EventRegisters;
 use crate::fault_recording::FaultRecording;
+use crate::invalidation_queue::tail_advances;
 use crate::page_request_queue::PageRequestQueue;
 use crate::protected_memory::{ProtectedMemoryRegisters, SavedProtectedMemory};
 
@@ -83,6 +84,8 @@ pub(crate) struct RegisterPage {
     asked: (bool, bool),
     /// Software has asked the queue to go on: it wrote the tail, or cleared the error that stopped it.
     pub(crate) doorbell: bool,
+    /// Software has moved the tail back over descriptors, or past the head: what it moves it over later is new.
+    pub(crate) tail_withdrawn: bool,
     /// IRTA as SIRTP latched it last.
     pub(crate) latched_interrupt_table: Option<u64>,
     /// What GCMD last asked IRE and CFI to be.
@@ -161,6 +164,7 @@ impl RegisterPage {
             commands: Commands::default(),
             asked: (false, false),
             doorbell: false,
+            tail_withdrawn: false,
             latched_interrupt_table: None,
             asked_interrupts: (false, false),
             protected_memory: ProtectedMemoryRegisters::default(),
@@ -309,7 +313,9 @@ impl RegisterPage {
                 sent.extend(self.fault_event.write((place - offset::FECTL) / 4, value));
             }
             offset::IQT => {
-                self.queue_tail = u64::from(value) & IQ_POINTER;
+                let tail = u64::from(value) & IQ_POINTER;
+                self.tail_withdrawn |= !tail_advances(self.queue_head, self.queue_tail, tail);
+                self.queue_tail = tail;
                 self.doorbell = true;
             }
             offset::ICS => {

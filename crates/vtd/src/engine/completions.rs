@@ -74,6 +74,7 @@ impl Engine {
         if queue_off {
             self.queue_closing = false;
             self.queue = None;
+            self.served = None;
             let mut registers = shared.registers();
             registers.queue_head = 0;
             registers.status.qies = false;

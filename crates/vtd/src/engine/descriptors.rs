@@ -1,8 +1,8 @@
 //! Invalidation descriptors: fetched in order, carried out one at a time.
 
 use vtd_cache::{
-    Capacities, DeviceKey, DeviceScope, Scope, ShadowScope, ShadowWalk, SlotScope, StageOneScope,
-    StageOneWalk,
+    Capacities, DeviceKey, DeviceScope, RangeRequest, Scope, ShadowScope, ShadowWalk, SlotScope,
+    StageOneScope, StageOneWalk,
 };
 use vtd_host::{StageOneInvalidation, StageOneRange};
 use vtd_spec::descriptor::{
@@ -11,8 +11,8 @@ use vtd_spec::descriptor::{
 };
 use vtd_spec::planted::is_planted;
 
-use super::Engine;
 use super::task::{Purpose, Source, Task, Work};
+use super::{Engine, range_requests};
 use crate::DiagnosticEvent;
 use crate::invalidation_queue::{InvalidationQueue, QueueStop};
 use crate::shared::{Shared, count};
@@ -32,12 +32,19 @@ impl Engine {
         }
         let begun = begun.then_some(1);
         let (head, tail) = {
-            let registers = shared.registers();
+            let mut registers = shared.registers();
+            let (head, stopped) = (registers.queue_head, registers.faults.stops_queue());
+            let withdrawn = std::mem::take(&mut registers.tail_withdrawn);
+            let passed = self.served.as_ref().is_some_and(|served| served.ends_at(head));
+            // What was read ahead may be something else by now.
+            if stopped || withdrawn || passed {
+                self.served = None;
+            }
             // What had begun before a time-out is carried to its end.
-            if registers.faults.stops_queue() && begun.is_none() {
+            if stopped && begun.is_none() {
                 return None;
             }
-            (registers.queue_head, registers.queue_tail())
+            (head, registers.queue_tail())
         };
         let mut fetched = Ok(None);
         shared.config.memory.with_snapshot(&mut |memory| {
@@ -54,6 +61,7 @@ impl Engine {
                 Some(cost(&descriptor, &shared.config.capacities))
             }
             Err(stop) => {
+                self.served = None;
                 count(&shared.figures.queue_errors);
                 if let Some(observer) = &shared.config.observer {
                     observer.queue_error(head, &stop.why);
@@ -115,49 +123,46 @@ impl Engine {
         invalidation: &ContextCacheInvalidation,
         purpose: Purpose,
     ) {
-        let devices = match invalidation {
-            // By domain it is global: a context entry of scalable mode has no domain, and more may always go.
-            ContextCacheInvalidation::Global | ContextCacheInvalidation::Domain(_) => {
-                shared.translator().caches.invalidate_all();
-                DeviceScope::All
-            }
-            ContextCacheInvalidation::Device { source_id, function_mask, .. } => {
-                let ignored = function_mask.ignored_bits();
-                let scope = DeviceScope::Requesters { source_id: *source_id, ignored };
+        let request = range_requests::of_contexts(invalidation);
+        match Scope::from(request).devices {
+            DeviceScope::All => shared.translator().caches.invalidate_all(),
+            devices => {
                 let keys: Vec<_> = shared
                     .devices()
                     .iter()
-                    .filter(|device| scope.contains(device.id.key(), device.source_id()))
+                    .filter(|device| devices.contains(device.id.key(), device.source_id()))
                     .map(|device| device.id.key())
                     .collect();
                 // Planted (62): a context-cache invalidation of a device leaves what is cached of it.
                 if !is_planted(62) {
                     shared.translator().caches.invalidate_devices(keys.into_iter());
                 }
-                scope
             }
-        };
-        let scope = Scope { devices, slots: SlotScope::All, domain: None };
-        self.begin(purpose, scope, Source::Guest);
+        }
+        match purpose {
+            Purpose::Descriptor => self.serve_range(shared, request),
+            _ => self.begin(purpose, request.into(), Source::Guest),
+        }
     }
 
     fn invalidate_pasids(&mut self, shared: &Shared, invalidation: PasidCacheInvalidation) {
-        let (slots, domain) = match invalidation {
+        let request = range_requests::of_pasids(&invalidation);
+        let scope = match invalidation {
             PasidCacheInvalidation::Global => {
                 shared.translator().caches.invalidate_all();
-                (SlotScope::All, None)
+                Scope::everything()
             }
             PasidCacheInvalidation::Domain(domain) => {
                 shared.translator().caches.invalidate_pasid_domain(domain);
-                (SlotScope::All, Some(domain))
+                RangeRequest::Domain(domain).into()
             }
             PasidCacheInvalidation::Pasid { domain, pasid } => {
                 let devices = emulated(shared);
                 shared.translator().caches.invalidate_pasid(pasid, devices.into_iter());
-                (SlotScope::Pasids(pasid.get()..pasid.get() + 1), Some(domain))
+                let slots = SlotScope::Pasids(pasid.get()..pasid.get() + 1);
+                Scope { devices: DeviceScope::All, slots, domain: Some(domain) }
             }
         };
-        let scope = Scope { devices: DeviceScope::All, slots, domain };
         // Planted (row 29): the descriptor counts as done, and what is behind it is taken up before the host is called.
         if is_planted(29) {
             self.begin(Purpose::Restore, scope, Source::Guest);
@@ -165,7 +170,10 @@ impl Engine {
             let _cost = self.serve_queue(shared);
             return;
         }
-        self.begin(Purpose::Descriptor, scope, Source::Guest);
+        match request {
+            Some(request) => self.serve_range(shared, request),
+            None => self.begin(Purpose::Descriptor, scope, Source::Guest),
+        }
     }
 
     pub(super) fn invalidate_iotlb(

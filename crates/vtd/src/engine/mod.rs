@@ -8,6 +8,7 @@ mod descriptors;
 mod device_tlbs;
 mod interrupts;
 mod outgoing;
+mod range_requests;
 mod task;
 mod virtual_commands;
 
@@ -33,6 +34,7 @@ use crate::{DeviceId, Effect};
 use deliveries::drop_undeliverable;
 use device_tlbs::DeviceTlbs;
 use outgoing::OutgoingCall;
+use range_requests::Served;
 use task::{DeviceJob, Due, PendingCommands, Purpose, Source, Task, Work, Worked};
 use virtual_commands::GuestPasids;
 
@@ -77,6 +79,8 @@ pub(crate) struct Engine {
     device_jobs: VecDeque<DeviceJob>,
     /// The wait at the head of the queue.
     wait: Option<(Wait, Barrier)>,
+    /// The part of the queue that was read ahead.
+    served: Option<Served>,
     /// A call that must follow the one before: an unbind after a failed replace, the rest of a batch.
     follow_up: Option<HostRequest>,
     call_under_way: bool,
@@ -140,6 +144,7 @@ impl Engine {
             due: Vec::new(),
             device_jobs: VecDeque::new(),
             wait: None,
+            served: None,
             follow_up: None,
             call_under_way: false,
             told_stuck: Vec::new(),
@@ -183,6 +188,7 @@ impl Engine {
         self.queue = None;
         self.queue_closing = false;
         self.descriptor_begun = false;
+        self.served = None;
         // Planted (55): a wait survives a reset.
         if !is_planted(55) {
             self.wait = None;
@@ -331,6 +337,10 @@ impl Engine {
     fn work(&mut self, shared: &Shared, task: &mut Task, budget: &mut u32) -> Worked {
         let Task { purpose, work } = task;
         match work {
+            Work::LookAhead(_) => {
+                self.look_ahead(shared, work, budget);
+                Worked::More
+            }
             Work::Reconcile(cursor, source) => {
                 match self.next_change(shared, cursor, *source, budget) {
                     Next::Change(change) => Worked::Call(HostRequest::Change(change)),

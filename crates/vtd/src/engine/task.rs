@@ -4,6 +4,7 @@ use vtd_cache::{Reconciliation, ShadowWalk, StageOneScope, StageOneWalk};
 use vtd_host::StageOneInvalidation;
 
 use super::device_tlbs::SavedDeviceTlbs;
+use super::range_requests::LookAhead;
 use crate::guards::Barrier;
 use crate::host_calls::HostRequest;
 use crate::responses::SavedResponse;
@@ -28,6 +29,8 @@ impl Task {
 
 #[derive(Clone, Debug)]
 pub(super) enum Work {
+    /// The queue is read ahead for a walk, which then takes the place of this.
+    LookAhead(LookAhead),
     Reconcile(Reconciliation, Source),
     /// Stage-1 invalidations of the bindings that a walk finds.
     StageOne(StageOneWalk, StageOneInvalidation),
