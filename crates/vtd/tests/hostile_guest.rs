@@ -364,9 +364,11 @@ impl GuestMemory for Torn {
 
     fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
         self.memory.load_qwords(gpa, out)?;
-        if gpa.0 == self.place {
+        // Several entries may be read together.
+        let index = self.place.checked_sub(gpa.0).map(|bytes| bytes as usize / 8 + 2);
+        if let Some(table) = index.and_then(|index| out.get_mut(index)) {
             let reads = self.reads.fetch_add(1, Ordering::SeqCst);
-            out[2] = 0x10_0000 + (reads << 12);
+            *table = 0x10_0000 + (reads << 12);
         }
         Ok(())
     }

@@ -91,7 +91,10 @@ impl GuestMemory for Ram {
         let places = (gpa.0..).step_by(8).take(out.len());
         self.reads.lock().unwrap().extend(places);
         self.pages.load_qwords(gpa, out)?;
-        self.touch(Moment::Read(gpa.0, out));
+        // Entry by entry, however many are read together.
+        for (place, entry) in (gpa.0..).step_by(64).zip(out.chunks_mut(8)) {
+            self.touch(Moment::Read(place, entry));
+        }
         Ok(())
     }
 
