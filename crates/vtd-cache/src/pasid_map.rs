@@ -41,8 +41,12 @@ impl<T> Middle<T> {
 impl<T> Leaf<T> {
     const EMPTY: Self = Self { present: 0, values: Vec::new() };
 
+    /// How many values lie before that of a bit.
     fn rank(&self, bit: u32) -> usize {
-        (self.present & ((1 << bit) - 1)).count_ones() as usize
+        let before = (1 << bit) - 1;
+        let present = self.present & before;
+        // Tables are filled from the front, and counting bits takes a dozen instructions where a processor is not asked for its own.
+        if present == before { bit as usize } else { present.count_ones() as usize }
     }
 
     fn has(&self, bit: u32) -> bool {

@@ -10,6 +10,7 @@ mod interrupt_entry;
 mod nested;
 mod pasid;
 mod pasid_range;
+mod read_ahead;
 mod root_table;
 mod second_stage;
 mod second_stage_range;

@@ -5,11 +5,12 @@ use vtd_spec::table::{ContextEntry, PasidDirectoryEntry};
 use vtd_spec::{Capabilities, Gpa, Pasid};
 
 use crate::pasid::{directory_place, entry_place};
+use crate::read_ahead::ReadAhead;
 
 /// A walk over the PASIDs in [start, end) of one device, in order: it stops at each entry with P=1.
 ///
 /// A directory entry that is absent, malformed or unreadable skips its 64 PASIDs in one step. The end is bounded by PDTS.
-/// Every entry is read once, eight of them together.
+/// Every entry is read once, with those that lie in the same eighth of a table or the same 64 bytes of the directory.
 pub struct PasidRange<'m> {
     memory: &'m dyn GuestMemory,
     caps: &'m Capabilities,
@@ -18,20 +19,9 @@ pub struct PasidRange<'m> {
     table: Option<Gpa>,
     next: u32,
     end: u32,
-    ahead: Ahead,
+    tables: ReadAhead<1>,
+    entries: ReadAhead<8>,
 }
-
-/// Entries that have been read and not looked at: those from `next` on, below `end`.
-struct Ahead {
-    /// By the lower three bits of the PASID.
-    entries: [[u64; 8]; TOGETHER as usize],
-    /// Which of them have P=1, by the same bits.
-    present: u8,
-    end: u32,
-}
-
-/// How many entries are read together, a power of two.
-const TOGETHER: u32 = 8;
 
 /// One step of a [`PasidRange`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +58,8 @@ impl<'m> PasidRange<'m> {
             table: None,
             next: start,
             end: end.min(context.pasid_end()),
-            ahead: Ahead { entries: [[0; 8]; TOGETHER as usize], present: 0, end: 0 },
+            tables: ReadAhead::new(),
+            entries: ReadAhead::new(),
         }
     }
 
@@ -93,77 +84,49 @@ impl<'m> PasidRange<'m> {
             if *budget == 0 {
                 return RangeStep::Pause;
             }
-            let table = match self.table {
-                Some(table) => table,
-                None => match Pasid::new(self.next).and_then(|pasid| self.read_directory(pasid)) {
-                    Some(table) => *self.table.insert(table),
-                    None => {
-                        *budget -= 1;
-                        self.next = (self.next | 0x3f) + 1;
-                        continue;
-                    }
-                },
-            };
-            if self.next >= self.ahead.end {
-                self.read_ahead(table);
-            }
-            let absent = (self.ahead.present >> (self.next % TOGETHER)).trailing_zeros();
-            let looked_at = absent.min(end.min(self.ahead.end) - self.next);
-            if *budget <= looked_at && looked_at > 0 {
-                // No more than the absent ones, and perhaps not all of them.
-                self.next += (*budget).min(looked_at);
-                *budget = 0;
-                self.leave_table();
-                continue;
-            }
-            *budget -= looked_at;
-            self.next += looked_at;
-            if self.next < end.min(self.ahead.end) {
-                let entry = self.ahead.entries.get((self.next % TOGETHER) as usize);
-                if let (Some(raw), Some(pasid)) = (entry, Pasid::new(self.next)) {
+            let Some(table) = self.table.or_else(|| self.find_table(end, budget)) else { continue };
+            let place = |number: u32| entry_place(table, Pasid::from_low_bits(number.into()));
+            let table_end = (self.next | 0x3f) + 1;
+            let ends = (end.min(table_end), self.end.min(table_end));
+            let (absent, entry) = self.entries.look(self.memory, self.next, ends, place);
+            let passed = absent.min(*budget);
+            self.next += passed;
+            *budget -= passed;
+            let found = match (entry, Pasid::new(self.next)) {
+                (Some(raw), Some(pasid)) if passed == absent && *budget > 0 => {
                     *budget -= 1;
-                    let (place, raw) = (entry_place(table, pasid), *raw);
                     self.next += 1;
-                    self.leave_table();
-                    return RangeStep::Entry { pasid, place, raw };
+                    Some(RangeStep::Entry { pasid, place: place(pasid.get()), raw: *raw })
                 }
+                _ => None,
+            };
+            // At the end of a table, the next one is another.
+            self.table = Some(table).filter(|_| self.next & 0x3f != 0);
+            if let Some(found) = found {
+                return found;
             }
-            self.leave_table();
         }
         RangeStep::End
     }
 
-    /// At the end of a table, the next one is another.
-    fn leave_table(&mut self) {
-        if self.next & 0x3f == 0 {
-            self.table = None;
+    /// The table that covers `next`; where there is none, `next` moves on over what has none.
+    fn find_table(&mut self, end: u32, budget: &mut u32) -> Option<Gpa> {
+        let index = self.next >> 6;
+        let place = |number: u32| {
+            directory_place(self.directory, Pasid::from_low_bits(u64::from(number) << 6))
+        };
+        let (absent, entry) =
+            self.tables.look(self.memory, index, (end.div_ceil(64), self.end.div_ceil(64)), place);
+        let passed = absent.min(*budget);
+        let found = entry.filter(|_| absent == 0).and_then(|[raw]| {
+            PasidDirectoryEntry::decode(*raw, self.caps).present().map(|entry| entry.table)
+        });
+        // One that is present and malformed leads nowhere either.
+        let passed = if found.is_none() && absent == 0 { 1 } else { passed };
+        if passed > 0 {
+            *budget -= passed;
+            self.next = (index + passed) << 6;
         }
-    }
-
-    /// Reads the entries from `next` on that are read together. One that cannot be read is absent here; a request through it
-    /// faults 58.
-    fn read_ahead(&mut self, table: Gpa) {
-        let Self { memory, next, ref mut ahead, .. } = *self;
-        ahead.end = ((next | (TOGETHER - 1)) + 1).min(self.end);
-        let [first, count] = [next % TOGETHER, ahead.end - next].map(|number| number as usize);
-        let place = |number: u32| entry_place(table, Pasid::from_low_bits(number.into()));
-        ahead.present = 0;
-        let rest = ahead.entries.get_mut(first..first + count).unwrap_or_default();
-        if memory.load_qwords(place(next), rest.as_flattened_mut()).is_err() {
-            // Some of them may be readable.
-            for (number, entry) in (next..).zip(rest.iter_mut()) {
-                if memory.load_qwords(place(number), entry).is_err() {
-                    *entry = [0; 8];
-                }
-            }
-        }
-        for (number, [first, ..]) in (next..).zip(rest.iter()) {
-            ahead.present |= u8::from(first & 1 == 1) << (number % TOGETHER);
-        }
-    }
-
-    fn read_directory(&self, pasid: Pasid) -> Option<Gpa> {
-        let raw = self.memory.load_u64(directory_place(self.directory, pasid)).ok()?;
-        PasidDirectoryEntry::decode(raw, self.caps).present().map(|entry| entry.table)
+        found
     }
 }
