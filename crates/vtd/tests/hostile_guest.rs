@@ -365,7 +365,8 @@ impl GuestMemory for Torn {
     fn load_qwords(&self, gpa: Gpa, out: &mut [u64]) -> Result<(), AccessError> {
         self.memory.load_qwords(gpa, out)?;
         // Several entries may be read together.
-        let index = self.place.checked_sub(gpa.0).map(|bytes| bytes as usize / 8 + 2);
+        let index =
+            self.place.checked_sub(gpa.0).and_then(|bytes| usize::try_from(bytes / 8 + 2).ok());
         if let Some(table) = index.and_then(|index| out.get_mut(index)) {
             let reads = self.reads.fetch_add(1, Ordering::SeqCst);
             *table = 0x10_0000 + (reads << 12);
