@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each benchmark takes what it measures")]
 #![allow(clippy::expect_used, reason = "a benchmark that cannot be set up is to stop")]
 
+pub(crate) mod descriptors;
 pub(crate) mod flat_memory;
 pub(crate) mod host;
 pub(crate) mod random;
@@ -75,6 +76,14 @@ impl Guest {
         for (place, table) in places.zip((TABLES..).step_by(0x1000)) {
             self.memory.put(DIRECTORY + place * 8, table | 1);
             (0..64).for_each(|entry| self.bind(table, entry));
+        }
+    }
+
+    /// One PASID of each directory entry of the first device.
+    pub(crate) fn bind_one_of_each_table(&self) {
+        for (place, table) in (0..1 << 14).zip((TABLES..).step_by(0x1000)) {
+            self.memory.put(DIRECTORY + place * 8, table | 1);
+            self.bind(table, 1);
         }
     }
 
