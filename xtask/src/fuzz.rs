@@ -6,7 +6,6 @@ mod coverage;
 mod error;
 mod faults;
 mod finding;
-mod folders;
 mod kept;
 mod lack;
 mod plain_search;

@@ -53,6 +53,7 @@ use table::Results;
 use trial::Trial;
 
 use crate::interruption::Interruption;
+use crate::terminal;
 
 /// Does what the command line asks for, and says how it went.
 pub(crate) fn run(arguments: &Arguments) -> ExitStatus {
@@ -174,7 +175,7 @@ fn report(
         }
         let heading = format!("Linux {}, QEMU {}", kernel.release, prepared.qemu_version);
         let results = Results::new(heading, of_kernel);
-        println!("\n{}", results.for_terminal(terminal_width()));
+        println!("\n{}", results.for_terminal(terminal::width()));
         for (what, list) in [("failed", results.failed()), ("skipped", results.skipped())] {
             for entry in list {
                 println!("{what}: {entry}");
@@ -198,13 +199,4 @@ fn report(
     }
     let failed = outcomes.iter().any(Outcome::has_failed);
     Ok(if failed { ExitStatus::Failed } else { ExitStatus::Passed })
-}
-
-/// How wide the terminal is, or what a log may be.
-fn terminal_width() -> usize {
-    rustix::termios::tcgetwinsize(std::io::stdout())
-        .map(|size| usize::from(size.ws_col))
-        .ok()
-        .filter(|width| *width > 0)
-        .unwrap_or(160)
 }

@@ -2,12 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+mod executable;
 mod features;
+mod folders;
 mod fuzz;
 mod guest;
 mod interruption;
 mod planted;
 mod process;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::arguments::Arguments;
 use super::finding::Finder;
-use super::folders::root;
 use super::lack::{Lack, survey};
 use super::watch::Watch;
 use super::{FuzzError, kept, target_programs};
+use crate::folders::root;
 use crate::interruption::Interruption;
 use crate::process::Process;
 

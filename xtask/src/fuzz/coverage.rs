@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::FuzzError;
 use super::campaign::at;
-use super::folders::{root, target};
 use super::lack::{Lack, survey};
+use crate::folders::{root, target};
 use crate::interruption::Interruption;
 
 /// The crates that the targets are for.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::FuzzError;
 use super::campaign::{Campaign, at};
-use super::folders::{root, short};
 use super::search_program::{Ended, SearchProgram};
+use crate::folders::{root, short};
 use crate::interruption::Interruption;
 
 /// Something that was found.

@@ -85,7 +85,7 @@ fn search(program: &SearchProgram, target: &str, arguments: &Arguments) -> Resul
 
 /// The files of the kept corpus.
 fn kept(target: &str) -> Result<Vec<PathBuf>, FuzzError> {
-    let folder = super::folders::root().join("corpus/fuzz").join(target);
+    let folder = crate::folders::root().join("corpus/fuzz").join(target);
     let mut files = Vec::new();
     for folder in [folder.join("regressions"), folder] {
         if folder.is_dir() {

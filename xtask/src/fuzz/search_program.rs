@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::FuzzError;
-use super::folders::{self, root};
+use crate::folders::{self, root};
 use crate::interruption::Interruption;
 use crate::process::Process;
 

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::FuzzError;
 use super::arguments::Arguments;
-use super::folders::{root, target};
+use crate::folders::{root, target};
 
 /// The names of all targets, which are those of their files.
 pub(crate) fn names() -> Result<Vec<String>, FuzzError> {
