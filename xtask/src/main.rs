@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod executable;
 mod features;
 mod folders;
@@ -40,6 +41,7 @@ enum Task {
     },
     Guest(Box<guest::Arguments>),
     Fuzz(fuzz::Arguments),
+    Bench(bench::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         // It has more than one way of not being done.
         Task::Guest(arguments) => return guest::run(&arguments).into(),
         Task::Fuzz(arguments) => return fuzz::run(&arguments),
+        Task::Bench(arguments) => return bench::run(&arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
