@@ -113,6 +113,9 @@ impl Unit {
 
 /// Three significant digits, or more before the point, in groups of three.
 pub(super) fn digits(number: f64) -> String {
+    if number > 0.0 && number < 0.005 {
+        return "< 0.01".into();
+    }
     let decimals = match number.abs() {
         small if small >= 99.95 => 0,
         small if small >= 9.995 => 1,
@@ -152,6 +155,7 @@ mod tests {
             (1_048_576.0, Unit::Instructions, "1,048,576 instructions"),
             (0.1068, Unit::Percent, "0.11 %"),
             (40.63, Unit::Bytes, "40.6 bytes"),
+            (0.004, Unit::Percent, "< 0.01 %"),
             (99.96, Unit::Bytes, "100 bytes"),
         ];
         for (number, unit, text) in table {
