@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// Measures what requests and invalidations cost, next to what they are compared with, and writes docs/performance.md
 ///
 /// Times (criterion), instructions (valgrind's callgrind), hit rates and memory come from the benchmarks of vtd-fuzzing, each side of a comparison in the same run.
-/// It takes about ten minutes on an idle machine, and times mean little on one that is not idle.
+/// It takes about three minutes on an idle machine, and times mean little on one that is not idle.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Exit status:

@@ -49,6 +49,7 @@ impl Report {
                 Verdict::Missed => no,
                 Verdict::Reported => "–",
                 Verdict::Unmeasured(why) => why,
+                Verdict::Absent => "nothing measured it",
             };
             table.add_row([
                 outcome.row.what,
@@ -64,10 +65,16 @@ impl Report {
 
     /// An error that names each target which was missed.
     pub(crate) fn check(&self) -> Result<(), BenchError> {
-        let missed = self.0.iter().filter(|outcome| outcome.verdict == Verdict::Missed);
+        let missed = self
+            .0
+            .iter()
+            .filter(|outcome| matches!(outcome.verdict, Verdict::Missed | Verdict::Absent));
         let line = |outcome: &Outcome| {
             let Outcome { row, ours, against, .. } = outcome;
             match row.against {
+                _ if outcome.verdict == Verdict::Absent => {
+                    format!("{}: nothing measured it", row.what)
+                }
                 None => format!("{}: {ours}, target {}", row.what, row.target()),
                 Some(_) => format!("{}: {ours}, {against}, target {}", row.what, row.target()),
             }
@@ -111,7 +118,7 @@ mod tests {
         let shown = [
             "hit, 4 KiB",
             "hit through a guard",
-            "two threads, with",
+            "two threads",
             "page-selective invalidation, AM 0",
             "memory of one binding, full",
             "descriptors a second: wait",
@@ -137,6 +144,7 @@ mod tests {
         assert_eq!(error.code(), 1);
         let missed = [
             "hit, 4 KiB page, one thread: 2.32 ns, hash-table design: 5 ns, target ≤ 0.4 × hash-table design",
+            "two threads, two devices: how many times as much as one: nothing measured it",
             "page-selective invalidation, AM 0, 1 thousand to 1 million cached: 3,461 instructions (page-am0-of-1m), the fewest: 2,461 \
              instructions (page-am0-of-1k), target ≤ 1.2 × the fewest",
         ];

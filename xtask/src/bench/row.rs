@@ -44,6 +44,8 @@ pub(super) enum Verdict {
     Reported,
     /// It was not measured, and why.
     Unmeasured(String),
+    /// A whole run has not measured it: a benchmark that has another name now.
+    Absent,
 }
 
 /// A row with its numbers.
@@ -68,16 +70,11 @@ impl Row {
         };
         let verdict = match lack {
             Some(lack) => Verdict::Unmeasured(lack),
-            None => {
-                self.target.verdict(ours.map(|(number, _)| number), ratio).unwrap_or_else(|| {
-                    let why = if measured.is_quick {
-                        "left out by --quick"
-                    } else {
-                        "nothing measured it"
-                    };
-                    Verdict::Unmeasured(why.into())
-                })
-            }
+            None => match self.target.verdict(ours.map(|(number, _)| number), ratio) {
+                Some(verdict) => verdict,
+                None if measured.is_quick => Verdict::Unmeasured("left out by --quick".into()),
+                None => Verdict::Absent,
+            },
         };
         let against = self.against.filter(|_| other.is_some()).map(|(name, figure)| {
             let text = figure.text(measured).unwrap_or_default();
@@ -205,11 +202,12 @@ mod tests {
             target: Target::RatioAtMost(1.2),
             needs: Need::Nothing,
         };
-        for (is_quick, why) in [(true, "left out by --quick"), (false, "nothing measured it")] {
+        let left_out = Verdict::Unmeasured("left out by --quick".into());
+        for (is_quick, verdict) in [(true, left_out), (false, Verdict::Absent)] {
             let counts = [("few".to_string(), 3.0)].into();
             let measured = Measured { counts, is_quick, ..Measured::default() };
             let outcome = row.judge(&measured, &platform(2, true));
-            assert_eq!(outcome.verdict, Verdict::Unmeasured(why.into()));
+            assert_eq!(outcome.verdict, verdict);
             assert_eq!([outcome.ours, outcome.against, outcome.ratio], ["–", "–", "–"]);
         }
     }
