@@ -113,7 +113,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     alone(
         "(device, PASID) lookup: dependent loads, by reading the code",
-        ByReading(6.0, Unit::Loads),
+        ByReading(3.0, Unit::Loads),
         AtMost(3.0),
     ),
     compared(
