@@ -23,7 +23,7 @@ const AM_63: &[&str] = &["page-am63-of-1k", "page-am63-of-64k", "page-am63-of-1m
 const DOMAIN: &[&str] = &["domain-of-1k", "domain-of-64k", "domain-of-1m"];
 const GLOBAL: &[&str] = &["global-of-1k", "global-of-64k", "global-of-1m"];
 const BY_PASID: &[&str] = &["pasid-of-1k", "pasid-of-64k", "pasid-of-1m"];
-const LOOKUPS: &[&str] = &["pasids-2^0", "pasids-2^10", "pasids-2^20"];
+const LOOKUPS: &[&str] = &["pasids-2^0", "pasids-2^10", "pasids-2^20", "pasids-2^10-with-gaps"];
 
 const ALLOCATIONS: &[&str] = &[
     "allocations-pasid-iotlb-by-pasid",

@@ -11,23 +11,27 @@ use crate::{Scenario, measured};
 const OPERATIONS: usize = 4096;
 
 pub(crate) fn scenarios() -> Vec<Scenario> {
-    let scenario = |bits: u32| Scenario {
-        name: format!("pasids-2^{bits}"),
+    let scenario = |(name, bits, step): (&str, u32, u64)| Scenario {
+        name: format!("pasids-{name}"),
         operations: OPERATIONS,
         is_quick: bits < 20,
-        run: Box::new(move || look_up(bits)),
+        run: Box::new(move || look_up(1_u64 << bits, step)),
     };
-    [0, 10, 20].map(scenario).into()
+    // Guests leave gaps as well, when they give PASIDs back.
+    [("2^0", 0, 1), ("2^10", 10, 1), ("2^20", 20, 1), ("2^10-with-gaps", 10, 3)]
+        .map(scenario)
+        .into()
 }
 
-fn look_up(bits: u32) {
+/// `count` PASIDs, each of them `step` behind the one before.
+fn look_up(count: u64, step: u64) {
+    let pasid = |number: u64| Pasid::from_low_bits(number * step);
     let mut map = PasidMap::default();
-    for number in 0..1 << bits {
-        map.insert(Pasid::from_low_bits(number), [number; 5]);
+    for number in 0..count {
+        map.insert(pasid(number), [number; 5]);
     }
     let mut random = Random::new();
-    let stream: Vec<_> =
-        (0..OPERATIONS).map(|_| Pasid::from_low_bits(random.below(1 << bits))).collect();
+    let stream: Vec<_> = (0..OPERATIONS).map(|_| pasid(random.below(count))).collect();
     measured(OPERATIONS, |number| {
         black_box(map.get(stream[number]));
     });
