@@ -239,12 +239,15 @@ impl Machine {
     }
 
     /// A name on the model host for a device that is attached with this source-id. One that was renumbered keeps the name that
-    /// it was given, so the source-id alone may be taken.
+    /// it was given, as one does whose release is under way, so the source-id alone may be taken.
     fn free_host_device(&self, source_id: SourceId) -> HostDevice {
-        let taken: BTreeSet<_> = self.devices.values().filter_map(Device::host_device).collect();
+        let views = self.unit.devices();
+        let taken = |name: &HostDevice| {
+            views.iter().any(|view| view.attachment == Attachment::Assigned(*name))
+        };
         let names =
             (0..).map(|generation: u64| HostDevice(generation << 16 | u64::from(source_id.0)));
-        names.into_iter().find(|name| !taken.contains(name)).unwrap_or(HostDevice(u64::MAX))
+        names.into_iter().find(|name| !taken(name)).unwrap_or(HostDevice(u64::MAX))
     }
 
     pub(super) fn release(&mut self, source_id: SourceId) -> Result<(), String> {

@@ -168,8 +168,12 @@ impl Vmm {
             self.unit.release(emulated).unwrap();
         }
         // A device that was renumbered keeps its name.
-        let taken = self.host.inner().bindings().len() as u64;
-        let host_device = HostDevice(taken << 16 | u64::from(source_id.0));
+        let attachments: Vec<_> =
+            self.devices.values().map(|(_, attachment)| *attachment).collect();
+        let mut names =
+            (0..).map(|generation: u64| HostDevice(generation << 16 | u64::from(source_id.0)));
+        let is_free = |name: &HostDevice| !attachments.contains(&Attachment::Assigned(*name));
+        let host_device = names.find(is_free).unwrap();
         self.host.inner().add_device(host_device);
         let attachment = Attachment::Assigned(host_device);
         let device = self.unit.attach(source_id, attachment).unwrap();
