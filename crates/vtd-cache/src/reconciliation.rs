@@ -3,7 +3,7 @@
 use core::ops::Bound;
 
 use vtd_spec::planted::is_planted;
-use vtd_spec::{Binding, Slot, SourceId};
+use vtd_spec::{Binding, Pasid, Slot, SourceId};
 
 use crate::domain_filter::DomainFilter;
 use crate::shadow::Fill;
@@ -263,6 +263,9 @@ impl Ledger {
     ) -> Option<Next> {
         let Place::Pasids(start) = cursor.place else { return None };
         let end = cursor.over.slots().bounds().end;
+        if start + 1 == end {
+            return self.only_pasid_step(key, cursor, filter, wanted, takes, budget);
+        }
         let mut range = wanted.range(start, end);
         let mut position = start;
         loop {
@@ -303,6 +306,32 @@ impl Ledger {
                 // Nothing more can be bound, so from here on only what is held matters: the rest waits for space.
                 Compared::Refused => range = None,
             }
+        }
+    }
+
+    /// The same where there is but one PASID to look at, which takes no walk.
+    fn only_pasid_step(
+        &mut self,
+        key: DeviceKey,
+        cursor: &mut Reconciliation,
+        filter: &DomainFilter,
+        wanted: &DeviceWanted<'_>,
+        takes: Takes<'_>,
+        budget: &mut u32,
+    ) -> Option<Next> {
+        let Place::Pasids(number) = cursor.place else { return None };
+        if *budget == 0 {
+            return Some(Next::More);
+        }
+        *budget -= 1;
+        cursor.place = Place::Done;
+        let pasid = Pasid::new(number)?;
+        let slot = Slot::Pasid(pasid);
+        let held = self.devices.get(&key)?.pasids.get(pasid).and_then(|state| state.held);
+        let desired = acceptable(wanted.pasid(pasid, held), takes, key, slot);
+        match self.compare(key, slot, desired, filter, wanted) {
+            Compared::Call(call) => Some(Next::Change(call)),
+            Compared::Settled | Compared::Refused => None,
         }
     }
 

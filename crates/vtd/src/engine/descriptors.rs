@@ -14,6 +14,7 @@ use vtd_spec::planted::is_planted;
 use super::task::{Purpose, Source, Task, Work};
 use super::{Engine, range_requests};
 use crate::DiagnosticEvent;
+use crate::device::Devices;
 use crate::invalidation_queue::{InvalidationQueue, QueueStop};
 use crate::shared::{Shared, count};
 
@@ -157,8 +158,8 @@ impl Engine {
                 RangeRequest::Domain(domain).into()
             }
             PasidCacheInvalidation::Pasid { domain, pasid } => {
-                let devices = emulated(shared);
-                shared.translator().caches.invalidate_pasid(pasid, devices.into_iter());
+                let devices = shared.devices();
+                shared.translator().caches.invalidate_pasid(pasid, emulated(&devices));
                 let slots = SlotScope::Pasids(pasid.get()..pasid.get() + 1);
                 Scope { devices: DeviceScope::All, slots, domain: Some(domain) }
             }
@@ -231,13 +232,14 @@ impl Engine {
             }
             _ => range.last(),
         };
-        let devices = emulated(shared);
+        let devices = shared.devices();
         shared.translator().caches.invalidate_pasid_translations(
             domain,
             pasid,
             range.map(|range| (range.first(), last(range))),
-            devices.into_iter(),
+            emulated(&devices),
         );
+        drop(devices);
         let stage_one = match (pages, range) {
             (Some(pages), Some(range)) if !range.is_everything() => StageOneInvalidation {
                 range: StageOneRange::Pages { first: range.address(), count: range.pages() },
@@ -280,7 +282,6 @@ fn cost(descriptor: &Descriptor, capacities: &Capacities) -> u32 {
 }
 
 /// The devices that may have something in the caches.
-fn emulated(shared: &Shared) -> Vec<DeviceKey> {
-    let devices = shared.devices();
-    devices.iter().filter(|device| device.is_emulated()).map(|device| device.id.key()).collect()
+fn emulated(devices: &Devices) -> impl Iterator<Item = DeviceKey> {
+    devices.iter().filter(|device| device.is_emulated()).map(|device| device.id.key())
 }
